@@ -1,0 +1,18 @@
+/* tenant_event - the body of client-manager.activate-customer. Rule: events.md section 6. */
+#ifndef CM_PROTO_TENANT_EVENT_H
+#define CM_PROTO_TENANT_EVENT_H
+#include "proto/tenant_id.h"
+#include "runtime/status.h"
+
+enum { CM_TENANT_NAME_MAX = 257 }; /* with the NUL */
+
+typedef struct {
+    char tenant[CM_TENANT_ID_MAX];
+    char name[CM_TENANT_NAME_MAX]; /* "" when absent */
+    int64_t event_ms;              /* epoch */
+} cm_tenant_activation_t;
+
+/* CM_PERMANENT with the codes of cm_device_event_decode(). */
+cm_status_t cm_tenant_activation_decode(cm_str_t body, int64_t now_ms, cm_arena_t *arena,
+                                        cm_tenant_activation_t *ret_activation, cm_error_t *err);
+#endif

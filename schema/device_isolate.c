@@ -1,0 +1,162 @@
+#include "runtime/clock.h"
+#include "schema/device_store_private.h"
+
+#include <assert.h>
+#include <string.h>
+#include <time.h>
+
+/* After so many statement time-outs in one tenant the rest of it takes the retry path: each costs
+ * the whole time-out, and other tenants wait behind it. */
+enum { QUICK_TRIES_MAX = 3, QUICK_WAIT_MIN_MS = 5, QUICK_WAIT_MAX_MS = 50, TIMEOUTS_MAX = 3 };
+
+typedef struct {
+    cm_device_store_t *store;
+    int timeouts_left; /* below 0: no more tries */
+} isolation_t;
+
+static cm_status_t isolate_rows(isolation_t *self, cm_device_group_t rows, cm_error_t failure,
+                                cm_error_t *err);
+
+/* Every row of a group takes the failure as its result. */
+static void fail_rows(isolation_t *self, const cm_device_group_t *rows, const cm_error_t *failure)
+{
+    cm_error_t *kept = cm_arena_alloc(self->store->arena, sizeof *kept);
+    *kept = *failure;
+    for (size_t i = 0; i < rows->count; i++) {
+        rows->items[i]->result = CM_CHANGE_FAILED;
+        rows->items[i]->error = kept;
+    }
+}
+
+static cm_device_group_t part_of(const cm_device_group_t *rows, size_t first, size_t count)
+{
+    return (cm_device_group_t){
+        .tenant = rows->tenant, .items = rows->items + first, .count = count};
+}
+
+/* Write rows by the full rule, one statement. On failure *rows is what has no result yet. */
+static cm_status_t try_rows(isolation_t *self, cm_device_group_t *rows, cm_error_t *failure)
+{
+    cm_device_group_t *group = cm_arena_alloc(self->store->arena, sizeof *group);
+    *group = *rows;
+    cm_status_t status = cm_device_attempt_run(self->store, group, 1, true, failure);
+    if (status != CM_OK)
+        *rows = self->store->groups[0];
+    return status;
+}
+
+/* Write rows, and isolate what is to blame when that fails. */
+static cm_status_t write_rows(isolation_t *self, cm_device_group_t rows, bool *ret_good,
+                              cm_error_t *err)
+{
+    cm_error_t failure = {0};
+    cm_status_t status = try_rows(self, &rows, &failure);
+    *ret_good = status == CM_OK;
+    return status == CM_OK ? CM_OK : isolate_rows(self, rows, failure, err);
+}
+
+static void wait_a_little(void)
+{
+    uint64_t span = QUICK_WAIT_MAX_MS - QUICK_WAIT_MIN_MS + 1;
+    long wait_ms = QUICK_WAIT_MIN_MS + (long)(cm_random_u64() % span);
+    nanosleep(&(struct timespec){.tv_nsec = wait_ms * 1000000L}, NULL);
+}
+
+/* Halve rows that failed with a permanent fault or a time-out. When the first half is good, the
+ * fault is in the second, which need not be tried whole to know it. */
+static cm_status_t halve(isolation_t *self, const cm_device_group_t *rows,
+                         const cm_error_t *failure, cm_error_t *err)
+{
+    size_t half = rows->count / 2;
+    cm_device_group_t second = part_of(rows, half, rows->count - half);
+    bool good = false;
+    cm_status_t status = write_rows(self, part_of(rows, 0, half), &good, err);
+    if (status != CM_OK)
+        return status;
+    if (self->timeouts_left < 0) {
+        fail_rows(self, &second, failure);
+        return CM_OK;
+    }
+    if (good && failure->status == CM_PERMANENT && second.count > 1)
+        return isolate_rows(self, second, *failure, err);
+    return write_rows(self, second, &good, err);
+}
+
+/* Rows that are known to fail, and how. CM_OK: each has its result. */
+static cm_status_t isolate_rows(isolation_t *self, cm_device_group_t rows, cm_error_t failure,
+                                cm_error_t *err)
+{
+    for (int tries = 0; tries < QUICK_TRIES_MAX && cm_pg_is_quick_retry(failure.code); tries++) {
+        wait_a_little();
+        if (try_rows(self, &rows, &failure) == CM_OK)
+            return CM_OK;
+    }
+    if (!cm_device_is_isolable(&failure)) {
+        *err = failure;
+        return failure.status;
+    }
+    bool timed_out = strcmp(failure.code, "57014") == 0 && self->timeouts_left-- > 0;
+    if (rows.count > 1 && (failure.status == CM_PERMANENT || timed_out))
+        return halve(self, &rows, &failure, err);
+    fail_rows(self, &rows, &failure);
+    return CM_OK;
+}
+
+static cm_status_t isolate_tenant(cm_device_store_t *store, cm_device_group_t group,
+                                  cm_error_t failure, cm_error_t *err)
+{
+    isolation_t self = {store, TIMEOUTS_MAX};
+    return isolate_rows(&self, group, failure, err);
+}
+
+/* COMMIT failed, nobody knows by whom: each tenant alone. */
+static cm_status_t write_each(cm_device_store_t *store, const cm_device_group_t *groups,
+                              size_t count, cm_error_t *err)
+{
+    cm_status_t status = CM_OK;
+    for (size_t i = 0; status == CM_OK && i < count; i++) {
+        isolation_t self = {store, TIMEOUTS_MAX};
+        bool good = false;
+        status = write_rows(&self, groups[i], &good, err);
+    }
+    return status;
+}
+
+/* The last attempt has failed: set the tenant to blame apart, write those before it, isolate it, go
+ * on behind it. Those before it have just passed, so this rarely goes deep. */
+static cm_status_t isolate_groups(cm_device_store_t *store, cm_error_t *err)
+{
+    cm_status_t status = CM_OK;
+    do {
+        cm_device_group_t *groups = store->groups;
+        size_t count = store->group_count, bad = count == 1 ? 0 : store->failed_group;
+        cm_error_t failure = store->failure;
+        if (!cm_device_is_isolable(&failure)) {
+            *err = failure;
+            return failure.status;
+        }
+        if (bad >= count)
+            return write_each(store, groups, count, err);
+        if (cm_device_attempt_run(store, groups, bad, false, err) != CM_OK)
+            status = isolate_groups(store, err);
+        else
+            status = CM_OK;
+        if (status == CM_OK)
+            status = isolate_tenant(store, groups[bad], failure, err);
+        if (status != CM_OK)
+            return status;
+        status = cm_device_attempt_run(store, groups + bad + 1, count - bad - 1, false, err);
+    } while (status != CM_OK);
+    return CM_OK;
+}
+
+cm_status_t cm_device_store_isolate(cm_device_store_t *self, cm_error_t *err)
+{
+    cm_error_t failure = {0};
+    assert(self->phase == CM_DEVICE_PHASE_NONE);
+    self->stats.isolations++;
+    cm_status_t status = isolate_groups(self, &failure);
+    if (status != CM_OK && err)
+        *err = failure;
+    return status;
+}

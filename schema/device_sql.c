@@ -1,0 +1,302 @@
+#include "schema/device_sql.h"
+
+#include <assert.h>
+
+/* The statements are laid out by their clauses, not as C strings. */
+/* clang-format off */
+
+/* ---- pieces --------------------------------------------------------------------------------- */
+
+#define KEY "application_code, client_id"
+#define DEVICE_COLUMNS                                                                             \
+    "device_at, platform, application_version, device_model, os_version, sdk_version, language, "  \
+    "timezone, push_settings"
+#define PUSH_COLUMNS "push_at, push_token, push_address_type"
+#define CONTACT_COLUMNS "contact_at, contact_id, contact_field_id"
+#define COLUMNS KEY ", " DEVICE_COLUMNS ", " PUSH_COLUMNS ", " CONTACT_COLUMNS
+#define ARGUMENTS "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17"
+
+/* n: the changes. A scalar subquery for the tombstone, not a join: it leaves the rows in the order of
+ * the arrays, so that all writers lock them in one order. */
+#define CHANGES "unnest(" ARGUMENTS ") AS n(" COLUMNS ")"
+#define TOMBSTONE                                                                                  \
+    "(SELECT t.removed_at FROM @schema@.device_tombstones AS t"                                    \
+    " WHERE t.application_code = n.application_code AND t.client_id = n.client_id)"
+
+/* A register as it compares: time, then content field by field, absent lowest. The order of the
+ * fields is that of proto/device_order.c; the columns have collation "C". */
+#define NOT_SET "'-infinity'"
+#define DEVICE_ROW(r)                                                                              \
+    "(coalesce(" r ".device_at, " NOT_SET "), coalesce(" r ".platform, ''),"                       \
+    " coalesce(" r ".application_version, ''), coalesce(" r ".device_model, ''),"                  \
+    " coalesce(" r ".os_version, ''), coalesce(" r ".sdk_version, ''),"                            \
+    " coalesce(" r ".language, ''), coalesce(" r ".timezone, ''),"                                 \
+    " coalesce(" r ".push_settings::text, '') COLLATE \"C\")"
+#define PUSH_ROW(r)                                                                                \
+    "(coalesce(" r ".push_at, " NOT_SET "), coalesce(" r ".push_token, ''),"                       \
+    " coalesce(" r ".push_address_type, ''))"
+#define CONTACT_ROW(r)                                                                             \
+    "(coalesce(" r ".contact_at, " NOT_SET "), " r ".contact_id IS NOT NULL,"                      \
+    " coalesce(" r ".contact_id, 0), " r ".contact_field_id IS NOT NULL,"                          \
+    " coalesce(" r ".contact_field_id, 0))"
+
+const char cm_device_sql_session[] =
+    /* A plan made while the tombstones were empty would scan them all once they are many. */
+    "SET enable_seqscan = off;"
+    /* Each statement must see what was committed before it got its locks: see below. */
+    " SET default_transaction_isolation = 'read committed'";
+
+/* ---- removals ------------------------------------------------------------------------------- */
+
+/* Why no older change can slip in beside a removal. An upsert reads the tombstones, so it holds ACCESS
+ * SHARE on them until its transaction ends, and it takes its snapshot after it got that lock. A removal
+ * first takes ACCESS EXCLUSIVE. If the upsert's lock comes first, the removal waits for its commit, sees
+ * the row and clears it. If the removal's comes first, the upsert waits for that commit, and its snapshot
+ * holds the tombstone.
+ *
+ * Why devices is locked before: an upsert locks devices, then the tombstones, and so must everybody
+ * who may meet it (a drop of the tenant, too), else they deadlock. */
+const char cm_device_sql_lock_devices[] = "LOCK TABLE @schema@.devices IN ROW EXCLUSIVE MODE";
+const char cm_device_sql_lock_tombstones[] =
+    "LOCK TABLE @schema@.device_tombstones IN ACCESS EXCLUSIVE MODE";
+
+#define KEEP(at, column) column " = CASE WHEN d." at " > r.removed_at THEN d." column " END"
+#define OF_REMOVED "d.application_code = r.application_code AND d.client_id = r.client_id"
+#define NEWEST "greatest(d.device_at, d.push_at, d.contact_at)"
+#define OLDEST "least(d.device_at, d.push_at, d.contact_at)"
+
+const char cm_device_sql_remove[] =
+    "WITH r AS MATERIALIZED ("
+    "  SELECT * FROM unnest($1, $2, $3) AS r(" KEY ", removed_at)\n"
+    "), gone AS ("
+    "  DELETE FROM @schema@.devices AS d USING r"
+    "  WHERE " OF_REMOVED " AND (" NEWEST " > r.removed_at) IS NOT TRUE\n"
+    "), cleared AS ("
+    "  UPDATE @schema@.devices AS d SET"
+    "    " KEEP("device_at", "device_at") ", " KEEP("device_at", "platform") ","
+    "    " KEEP("device_at", "application_version") ", " KEEP("device_at", "device_model") ","
+    "    " KEEP("device_at", "os_version") ", " KEEP("device_at", "sdk_version") ","
+    "    " KEEP("device_at", "language") ", " KEEP("device_at", "timezone") ","
+    "    " KEEP("device_at", "push_settings") ","
+    "    " KEEP("push_at", "push_at") ", " KEEP("push_at", "push_token") ","
+    "    " KEEP("push_at", "push_address_type") ", " KEEP("push_at", "push_status") ","
+    "    " KEEP("push_at", "push_status_at") ","
+    "    " KEEP("contact_at", "contact_at") ", " KEEP("contact_at", "contact_id") ","
+    "    " KEEP("contact_at", "contact_field_id")
+    "  FROM r"
+    "  WHERE " OF_REMOVED " AND " NEWEST " > r.removed_at AND " OLDEST " <= r.removed_at\n"
+    ")\n"
+    "INSERT INTO @schema@.device_tombstones AS t (" KEY ", removed_at)"
+    " SELECT * FROM r"
+    " ON CONFLICT (" KEY ") DO UPDATE SET removed_at = excluded.removed_at"
+    " WHERE t.removed_at < excluded.removed_at RETURNING " KEY;
+
+/* ---- the write of every day ----------------------------------------------------------------- */
+
+/* It is prepared once per tenant and connection, so its plan is kept small: no content is compared,
+ * and whether a register is given is asked instead of whether it is newer, which WHERE has settled. */
+#define GIVEN(at, column)                                                                          \
+    column " = CASE WHEN excluded." at " IS NULL THEN d." column " ELSE excluded." column " END"
+#define NOT_OLDER(at) "(excluded." at " > d." at ") IS NOT FALSE"
+
+const char cm_device_sql_upsert[] =
+    "INSERT INTO @schema@.devices AS d (" COLUMNS ")\n"
+    "SELECT n.* FROM " CHANGES "\n"
+    "WHERE coalesce(" TOMBSTONE " < least(n.device_at, n.push_at, n.contact_at), true)\n"
+    "ON CONFLICT (" KEY ") DO UPDATE SET\n"
+    " device_at = coalesce(excluded.device_at, d.device_at),"
+    " " GIVEN("device_at", "platform") ", " GIVEN("device_at", "application_version") ","
+    " " GIVEN("device_at", "device_model") ", " GIVEN("device_at", "os_version") ","
+    " " GIVEN("device_at", "sdk_version") ", " GIVEN("device_at", "language") ","
+    " " GIVEN("device_at", "timezone") ", " GIVEN("device_at", "push_settings") ",\n"
+    " push_at = coalesce(excluded.push_at, d.push_at),"
+    " " GIVEN("push_at", "push_token") ", " GIVEN("push_at", "push_address_type") ","
+    " push_status = CASE WHEN excluded.push_at IS NULL THEN d.push_status END,"
+    " push_status_at = CASE WHEN excluded.push_at IS NULL THEN d.push_status_at END,\n"
+    " contact_at = coalesce(excluded.contact_at, d.contact_at),"
+    " " GIVEN("contact_at", "contact_id") ", " GIVEN("contact_at", "contact_field_id") "\n"
+    "WHERE " NOT_OLDER("device_at") " AND " NOT_OLDER("push_at") " AND " NOT_OLDER("contact_at")
+    " AND (excluded.push_at <= d.push_status_at) IS NOT TRUE\n"
+    "RETURNING " KEY;
+
+/* ---- the order rule in full ----------------------------------------------------------------- */
+
+#define SURVIVES(at, column) "CASE WHEN n.removed_at >= n." at " THEN NULL ELSE n." column " END"
+#define TAKE(group, column)                                                                        \
+    "CASE WHEN k.take_" group " THEN excluded." column " ELSE d." column " END"
+/* A verdict for this very token outlives the registration of the token when it is not older. */
+#define TAKE_VERDICT(column)                                                                       \
+    "CASE WHEN k.take_push AND (d.push_status_at >= excluded.push_at"                              \
+    " AND d.push_token = excluded.push_token) IS NOT TRUE THEN NULL ELSE d." column " END"
+
+const char cm_device_sql_upsert_exact[] =
+    "INSERT INTO @schema@.devices AS d (" COLUMNS ")\n"
+    "SELECT n.application_code, n.client_id,"
+    " " SURVIVES("device_at", "device_at") ", " SURVIVES("device_at", "platform") ","
+    " " SURVIVES("device_at", "application_version") ", " SURVIVES("device_at", "device_model") ","
+    " " SURVIVES("device_at", "os_version") ", " SURVIVES("device_at", "sdk_version") ","
+    " " SURVIVES("device_at", "language") ", " SURVIVES("device_at", "timezone") ","
+    " " SURVIVES("device_at", "push_settings") ","
+    " " SURVIVES("push_at", "push_at") ", " SURVIVES("push_at", "push_token") ","
+    " " SURVIVES("push_at", "push_address_type") ","
+    " " SURVIVES("contact_at", "contact_at") ", " SURVIVES("contact_at", "contact_id") ","
+    " " SURVIVES("contact_at", "contact_field_id") "\n"
+    "FROM (SELECT n.*, " TOMBSTONE " AS removed_at FROM " CHANGES " OFFSET 0) AS n\n"
+    "WHERE (n.removed_at >= greatest(n.device_at, n.push_at, n.contact_at)) IS NOT TRUE\n"
+    "ON CONFLICT (" KEY ") DO UPDATE SET\n"
+    "(" DEVICE_COLUMNS ", " PUSH_COLUMNS ", push_status, push_status_at, " CONTACT_COLUMNS ") = ("
+    "SELECT " TAKE("device", "device_at") ", " TAKE("device", "platform") ","
+    " " TAKE("device", "application_version") ", " TAKE("device", "device_model") ","
+    " " TAKE("device", "os_version") ", " TAKE("device", "sdk_version") ","
+    " " TAKE("device", "language") ", " TAKE("device", "timezone") ","
+    " " TAKE("device", "push_settings") ","
+    " " TAKE("push", "push_at") ", " TAKE("push", "push_token") ","
+    " " TAKE("push", "push_address_type") ","
+    " " TAKE_VERDICT("push_status") ", " TAKE_VERDICT("push_status_at") ","
+    " " TAKE("contact", "contact_at") ", " TAKE("contact", "contact_id") ","
+    " " TAKE("contact", "contact_field_id") "\n"
+    "FROM (SELECT " DEVICE_ROW("excluded") " > " DEVICE_ROW("d") " AS take_device,"
+    " " PUSH_ROW("excluded") " > " PUSH_ROW("d") " AS take_push,"
+    " " CONTACT_ROW("excluded") " > " CONTACT_ROW("d") " AS take_contact OFFSET 0) AS k)\n"
+    "WHERE " DEVICE_ROW("excluded") " > " DEVICE_ROW("d")
+    " OR " PUSH_ROW("excluded") " > " PUSH_ROW("d")
+    " OR " CONTACT_ROW("excluded") " > " CONTACT_ROW("d") "\n"
+    "RETURNING " KEY;
+
+/* ---- settling ------------------------------------------------------------------------------- */
+
+#define WANTED(at, row)                                                                            \
+    "(n." at " > coalesce(t.removed_at, " NOT_SET ") AND " row("n") " > " row("d") ") IS TRUE"
+#define THERE(at, row) "(n." at " IS NULL OR " row("n") " = " row("d") ")"
+
+/* A register only ever grows, so what is found stale or there already stays so. */
+const char cm_device_sql_settle[] =
+    "SELECT n.i::bigint,"
+    " " WANTED("device_at", DEVICE_ROW) " OR " WANTED("push_at", PUSH_ROW)
+    " OR " WANTED("contact_at", CONTACT_ROW) ","
+    " " THERE("device_at", DEVICE_ROW) " AND " THERE("push_at", PUSH_ROW)
+    " AND " THERE("contact_at", CONTACT_ROW)
+    " AND (n.removed_at IS NULL OR n.removed_at IS NOT DISTINCT FROM t.removed_at)\n"
+    "FROM unnest(" ARGUMENTS ", $18) WITH ORDINALITY AS n(" COLUMNS ", removed_at, i)\n"
+    "LEFT JOIN @schema@.devices AS d"
+    " ON d.application_code = n.application_code AND d.client_id = n.client_id\n"
+    "LEFT JOIN @schema@.device_tombstones AS t"
+    " ON t.application_code = n.application_code AND t.client_id = n.client_id";
+
+/* clang-format on */
+
+/* ---- arguments ------------------------------------------------------------------------------ */
+
+typedef bool(takes_fn)(const cm_device_change_t *change);
+
+bool cm_device_sql_is_removal(const cm_device_change_t *change)
+{
+    return change->removed_ms != CM_TIME_NONE;
+}
+
+bool cm_device_sql_has_register(const cm_device_change_t *change)
+{
+    return change->device_ms != CM_TIME_NONE || change->push_ms != CM_TIME_NONE ||
+           change->contact_ms != CM_TIME_NONE;
+}
+
+static bool takes_all(const cm_device_change_t *change)
+{
+    (void)change;
+    return true;
+}
+
+/* What an array is made of. Empty and absent are one in the table, as they are in an event. */
+static void put_text(cm_pg_arrays_t *arrays, cm_str_t text)
+{
+    cm_pg_arrays_text(arrays, text.len ? text : CM_STR_NONE);
+}
+
+static void put_optional(cm_pg_arrays_t *arrays, bool has, int64_t value)
+{
+    if (has)
+        cm_pg_arrays_i64(arrays, value);
+    else
+        cm_pg_arrays_null(arrays);
+}
+
+_Static_assert(CM_TIME_NONE == CM_PG_MS_NONE, "a register that is not set is NULL");
+
+/* One column of all items that `takes` accepts; `change` names the current one in `put`. */
+#define COLUMN(element, put)                                                                       \
+    do {                                                                                           \
+        cm_pg_arrays_open(arrays, element, taken);                                                 \
+        for (size_t i = 0; i < count; i++) {                                                       \
+            const cm_device_change_t *change = &items[i]->change;                                  \
+            if (takes(change))                                                                     \
+                put;                                                                               \
+        }                                                                                          \
+    } while (0)
+
+static size_t count_taken(cm_store_item_t *const *items, size_t count, takes_fn *takes)
+{
+    size_t taken = 0;
+    for (size_t i = 0; i < count; i++)
+        taken += takes(&items[i]->change);
+    return taken;
+}
+
+static void bind_key(cm_pg_arrays_t *arrays, cm_store_item_t *const *items, size_t count,
+                     takes_fn *takes, size_t taken)
+{
+    COLUMN(CM_PG_TEXT, cm_pg_arrays_text(arrays, change->application_code));
+    COLUMN(CM_PG_TEXT, cm_pg_arrays_text(arrays, change->client_id));
+}
+
+static void bind_registers(cm_pg_arrays_t *arrays, cm_store_item_t *const *items, size_t count,
+                           takes_fn *takes, size_t taken)
+{
+    bind_key(arrays, items, count, takes, taken);
+    COLUMN(CM_PG_TIMESTAMPTZ, cm_pg_arrays_ms(arrays, change->device_ms));
+    for (int field = 0; field < CM_DEVICE_FIELDS; field++)
+        COLUMN(field == CM_DEVICE_PUSH_SETTINGS ? CM_PG_JSON : CM_PG_TEXT,
+               put_text(arrays, change->device[field]));
+    COLUMN(CM_PG_TIMESTAMPTZ, cm_pg_arrays_ms(arrays, change->push_ms));
+    COLUMN(CM_PG_TEXT, put_text(arrays, change->push_token));
+    COLUMN(CM_PG_TEXT, put_text(arrays, change->push_address_type));
+    COLUMN(CM_PG_TIMESTAMPTZ, cm_pg_arrays_ms(arrays, change->contact_ms));
+    COLUMN(CM_PG_INT8, put_optional(arrays, change->has_contact_id, change->contact_id));
+    COLUMN(CM_PG_INT8,
+           put_optional(arrays, change->has_contact_field_id, change->contact_field_id));
+}
+
+size_t cm_device_sql_bind_removals(cm_pg_arrays_t *arrays, cm_store_item_t *const *items,
+                                   size_t count)
+{
+    takes_fn *takes = cm_device_sql_is_removal;
+    size_t taken = count_taken(items, count, takes);
+    cm_pg_arrays_clear(arrays);
+    if (taken == 0)
+        return 0;
+    bind_key(arrays, items, count, takes, taken);
+    COLUMN(CM_PG_TIMESTAMPTZ, cm_pg_arrays_ms(arrays, change->removed_ms));
+    return taken;
+}
+
+size_t cm_device_sql_bind_registers(cm_pg_arrays_t *arrays, cm_store_item_t *const *items,
+                                    size_t count)
+{
+    size_t taken = count_taken(items, count, cm_device_sql_has_register);
+    cm_pg_arrays_clear(arrays);
+    if (taken > 0)
+        bind_registers(arrays, items, count, cm_device_sql_has_register, taken);
+    return taken;
+}
+
+size_t cm_device_sql_bind_settle(cm_pg_arrays_t *arrays, cm_store_item_t *const *items,
+                                 size_t count)
+{
+    takes_fn *takes = takes_all;
+    size_t taken = count;
+    cm_pg_arrays_clear(arrays);
+    if (taken == 0)
+        return 0;
+    bind_registers(arrays, items, count, takes, taken);
+    COLUMN(CM_PG_TIMESTAMPTZ, cm_pg_arrays_ms(arrays, change->removed_ms));
+    return taken;
+}

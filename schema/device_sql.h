@@ -1,0 +1,43 @@
+/* device_sql - the statements of the device store, and their arguments from changes.
+ *
+ * All of them take the changes of one tenant as arrays, one element per device, in order of the
+ * key.
+ */
+#ifndef CM_SCHEMA_DEVICE_SQL_H
+#define CM_SCHEMA_DEVICE_SQL_H
+#include "schema/device_store.h"
+#include "schema/pg_array.h"
+
+/* Session settings that the statements rely on. */
+extern const char cm_device_sql_session[];
+
+/* Before a removal: no writer may be in the tenant. Two commands; why these, see device_sql.c. */
+extern const char cm_device_sql_lock_devices[], cm_device_sql_lock_tombstones[];
+
+/* Removals: cm_device_sql_bind_removals(). Answers the keys of the tombstones that moved. */
+extern const char cm_device_sql_remove[];
+
+/* The write of every day: cm_device_sql_bind_registers(). Writes the rows where each register given
+ * is newer than the row's and than the tombstone; all others it leaves alone, whole. Answers the
+ * keys of the rows written, in the order of the arguments. */
+extern const char cm_device_sql_upsert[];
+
+/* The order rule in full, for what the one above left alone: equal times, some registers newer and
+ * some not, verdicts newer than a token. Arguments and answer likewise. */
+extern const char cm_device_sql_upsert_exact[];
+
+/* What is to become of changes that were not written: cm_device_sql_bind_settle(). Answers per
+ * change, in any order: its index from 1, must be written still, is there already. All binary. */
+extern const char cm_device_sql_settle[];
+
+/* Fill arrays for items; return how many of them they took (0: nothing to send). */
+size_t cm_device_sql_bind_removals(cm_pg_arrays_t *arrays, cm_store_item_t *const *items,
+                                   size_t count);
+size_t cm_device_sql_bind_registers(cm_pg_arrays_t *arrays, cm_store_item_t *const *items,
+                                    size_t count);
+size_t cm_device_sql_bind_settle(cm_pg_arrays_t *arrays, cm_store_item_t *const *items,
+                                 size_t count);
+
+bool cm_device_sql_is_removal(const cm_device_change_t *change);
+bool cm_device_sql_has_register(const cm_device_change_t *change);
+#endif

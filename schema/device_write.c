@@ -1,0 +1,401 @@
+#include "runtime/crash.h"
+#include "runtime/hash.h"
+#include "schema/device_sql.h"
+#include "schema/device_store_private.h"
+#include "schema/sql.h"
+
+#include <endian.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ROUNDS_MAX = 5, KEY_MAX = CM_TENANT_ID_MAX + 16 };
+
+/* ---- the connection ------------------------------------------------------------------------- */
+
+struct cm_device_touched {
+    char tenant[CM_TENANT_ID_MAX];
+    UT_hash_handle hh;
+};
+
+static void touch(cm_device_store_t *self, const char *tenant)
+{
+    cm_device_touched_t *found = NULL;
+    HASH_FIND_STR(self->touched, tenant, found);
+    if (found)
+        return;
+    found = calloc(1, sizeof *found);
+    if (!found)
+        abort();
+    snprintf(found->tenant, sizeof found->tenant, "%s", tenant);
+    HASH_ADD_STR(self->touched, tenant, found);
+    self->stats.tenants_touched = HASH_COUNT(self->touched);
+}
+
+void cm_device_touched_clear(cm_device_store_t *self)
+{
+    cm_device_touched_t *item, *next;
+    HASH_ITER(hh, self->touched, item, next)
+    {
+        HASH_DEL(self->touched, item);
+        free(item);
+    }
+    self->stats.tenants_touched = 0;
+}
+
+/* Once per connection: its session settings. */
+static cm_status_t prepare_session(cm_device_store_t *self, cm_error_t *err)
+{
+    int backend = cm_pg_is_connected(self->pg) ? PQbackendPID(cm_pg_raw(self->pg)) : 0;
+    int64_t connected_at_ms = cm_pg_connected_at_ms(self->pg);
+    if (backend && backend == self->backend && connected_at_ms == self->connected_at_ms)
+        return CM_OK;
+    cm_device_touched_clear(self);
+    cm_status_t status = cm_pg_exec(self->pg, cm_device_sql_session, err);
+    if (status == CM_OK) {
+        self->backend = backend;
+        self->connected_at_ms = connected_at_ms;
+    }
+    return status;
+}
+
+/* ---- sending -------------------------------------------------------------------------------- */
+
+static void note_step(cm_device_store_t *self, cm_device_step_kind_t kind, size_t group)
+{
+    if (self->step_count == self->step_cap) {
+        self->step_cap = self->step_cap ? self->step_cap * 2 : 64;
+        self->steps = realloc(self->steps, self->step_cap * sizeof *self->steps);
+        if (!self->steps)
+            abort();
+    }
+    self->steps[self->step_count++] = (cm_device_step_t){kind, group};
+}
+
+/* Add a statement of one group; its arguments stand in self->arrays. verb: prepare it under this
+ * name and the tenant's, NULL: do not. */
+static cm_status_t add(cm_device_store_t *self, cm_device_step_kind_t kind, size_t group,
+                       const char *verb, const char *text, cm_error_t *err)
+{
+    char key[KEY_MAX], schema[CM_TENANT_SCHEMA_MAX];
+    const char *tenant = self->groups[group].tenant;
+    if (verb)
+        snprintf(key, sizeof key, "%s %s", verb, tenant);
+    cm_buffer_clear(&self->sql);
+    cm_sql_in_schema(&self->sql, text, cm_tenant_id_schema(tenant, schema));
+    cm_pg_statement_t statement =
+        cm_pg_arrays_statement(&self->arrays, verb ? key : NULL, cm_buffer_text(&self->sql));
+    note_step(self, kind, group);
+    return cm_pg_pipeline_add(self->pg, &statement, err);
+}
+
+static cm_status_t add_lock(cm_device_store_t *self, size_t group, const char *text,
+                            cm_error_t *err)
+{
+    char schema[CM_TENANT_SCHEMA_MAX];
+    cm_buffer_clear(&self->sql);
+    cm_sql_in_schema(&self->sql, text, cm_tenant_id_schema(self->groups[group].tenant, schema));
+    cm_pg_statement_t statement = {.sql = cm_buffer_text(&self->sql)};
+    note_step(self, CM_DEVICE_STEP_LOCK, group);
+    return cm_pg_pipeline_add(self->pg, &statement, err);
+}
+
+static cm_status_t add_removals(cm_device_store_t *self, size_t index, cm_error_t *err)
+{
+    cm_device_group_t *group = &self->groups[index];
+    if (cm_device_sql_bind_removals(&self->arrays, group->items, group->count) == 0)
+        return CM_OK;
+    cm_status_t status = add_lock(self, index, cm_device_sql_lock_devices, err);
+    if (status == CM_OK)
+        status = add_lock(self, index, cm_device_sql_lock_tombstones, err);
+    if (status != CM_OK)
+        return status;
+    self->stats.statements++;
+    return add(self, CM_DEVICE_STEP_REMOVE, index, "remove", cm_device_sql_remove, err);
+}
+
+static cm_status_t add_registers(cm_device_store_t *self, size_t index, bool exact, cm_error_t *err)
+{
+    cm_device_group_t *group = &self->groups[index];
+    if (cm_device_sql_bind_registers(&self->arrays, group->items, group->count) == 0)
+        return CM_OK;
+    self->stats.statements++;
+    return exact ? add(self, CM_DEVICE_STEP_UPSERT, index, NULL, cm_device_sql_upsert_exact, err)
+                 : add(self, CM_DEVICE_STEP_UPSERT, index, "upsert", cm_device_sql_upsert, err);
+}
+
+static cm_status_t add_settle(cm_device_store_t *self, size_t index, cm_error_t *err)
+{
+    cm_device_group_t *group = &self->groups[index];
+    cm_device_sql_bind_settle(&self->arrays, group->items, group->count);
+    return add(self, CM_DEVICE_STEP_SETTLE, index, "settle", cm_device_sql_settle, err);
+}
+
+static cm_status_t add_group(cm_device_store_t *self, size_t index, bool exact, bool removals,
+                             cm_error_t *err)
+{
+    cm_device_group_t *group = &self->groups[index];
+    touch(self, group->tenant);
+    if (self->phase == CM_DEVICE_PHASE_SETTLE) {
+        group->wanted = cm_arena_alloc(self->arena, group->count * sizeof *group->wanted);
+        memset(group->wanted, 0, group->count * sizeof *group->wanted);
+        return add_settle(self, index, err);
+    }
+    group->parts = cm_arena_alloc(self->arena, group->count);
+    memset(group->parts, 0, group->count);
+    self->stats.rows += group->count;
+    cm_status_t status = removals ? add_removals(self, index, err) : CM_OK;
+    return status == CM_OK ? add_registers(self, index, exact, err) : status;
+}
+
+static cm_pg_result_fn take_result;
+
+/* One pipeline over all groups. Removals are for the first write alone: they are exact already. */
+static cm_status_t send_phase(cm_device_store_t *self, cm_device_phase_t phase, bool exact,
+                              bool removals, cm_error_t *err)
+{
+    self->phase = phase;
+    self->removals_sent = removals;
+    self->step_count = 0;
+    self->failed_group = SIZE_MAX;
+    cm_status_t status = prepare_session(self, err);
+    if (status == CM_OK)
+        status = cm_pg_pipeline_begin(self->pg, take_result, self, err);
+    for (size_t i = 0; status == CM_OK && i < self->group_count; i++)
+        status = add_group(self, i, exact, removals, err);
+    if (phase != CM_DEVICE_PHASE_SETTLE)
+        cm_crash_point("before-commit");
+    if (status == CM_OK)
+        status = cm_pg_pipeline_send(self->pg, err);
+    if (status != CM_OK)
+        self->phase = CM_DEVICE_PHASE_NONE;
+    return status;
+}
+
+/* ---- results -------------------------------------------------------------------------------- */
+
+static int64_t binary_i64(const PGresult *result, int row, int column)
+{
+    uint64_t value = 0;
+    if (PQgetlength(result, row, column) == sizeof value)
+        memcpy(&value, PQgetvalue(result, row, column), sizeof value);
+    return (int64_t)be64toh(value);
+}
+
+static bool binary_bool(const PGresult *result, int row, int column)
+{
+    return PQgetlength(result, row, column) == 1 && *PQgetvalue(result, row, column) != 0;
+}
+
+static bool has_key(const cm_store_item_t *item, cm_str_t application_code, cm_str_t client_id)
+{
+    return cm_str_eq(item->change.client_id, client_id) &&
+           cm_str_eq(item->change.application_code, application_code);
+}
+
+static cm_str_t text_of(const PGresult *result, int row, int column)
+{
+    return (cm_str_t){PQgetvalue(result, row, column), (size_t)PQgetlength(result, row, column)};
+}
+
+/* Rows written, by their keys. They come in the order of the items, so each is found a step on. */
+static void take_written(cm_device_group_t *group, unsigned char part, const PGresult *result)
+{
+    size_t at = 0;
+    for (int row = 0; row < PQntuples(result); row++) {
+        cm_str_t application_code = text_of(result, row, 0), client_id = text_of(result, row, 1);
+        size_t left = group->count;
+        while (left > 0 && !has_key(group->items[at], application_code, client_id)) {
+            at = at + 1 < group->count ? at + 1 : 0;
+            left--;
+        }
+        if (left > 0)
+            group->parts[at] |= part;
+    }
+}
+
+static void take_settled(cm_device_group_t *group, const PGresult *result)
+{
+    for (int row = 0; row < PQntuples(result); row++) {
+        int64_t index = binary_i64(result, row, 0) - 1;
+        if (index < 0 || (size_t)index >= group->count)
+            continue;
+        cm_store_item_t *item = group->items[index];
+        group->wanted[index] = binary_bool(result, row, 1);
+        if (!group->wanted[index] && item->result != CM_CHANGE_APPLIED)
+            item->result = binary_bool(result, row, 2) ? CM_CHANGE_DUPLICATE : CM_CHANGE_STALE;
+    }
+}
+
+static void take_result(void *ctx, size_t index, cm_status_t status, const PGresult *result,
+                        const cm_error_t *err)
+{
+    cm_device_store_t *self = ctx;
+    const cm_device_step_t *step = &self->steps[index];
+    (void)err; /* pump tells it, too */
+    if (status != CM_OK)
+        return;
+    switch (step->kind) {
+    case CM_DEVICE_STEP_LOCK:
+        break;
+    case CM_DEVICE_STEP_REMOVE:
+        take_written(&self->groups[step->group], CM_DEVICE_PART_REMOVAL, result);
+        break;
+    case CM_DEVICE_STEP_UPSERT:
+        take_written(&self->groups[step->group], CM_DEVICE_PART_REGISTERS, result);
+        break;
+    case CM_DEVICE_STEP_SETTLE:
+        take_settled(&self->groups[step->group], result);
+        break;
+    }
+}
+
+/* ---- from phase to phase -------------------------------------------------------------------- */
+
+typedef bool(keeps_fn)(const cm_device_store_t *self, const cm_device_group_t *group, size_t item);
+
+/* Go on with the items that `keeps` says, and the groups that have any. */
+static void keep(cm_device_store_t *self, keeps_fn *keeps)
+{
+    cm_device_group_t *rest = cm_arena_alloc(self->arena, self->group_count * sizeof *rest);
+    size_t count = 0;
+    for (size_t i = 0; i < self->group_count; i++) {
+        const cm_device_group_t *group = &self->groups[i];
+        size_t kept = 0;
+        for (size_t k = 0; k < group->count; k++)
+            kept += keeps(self, group, k);
+        if (kept == 0)
+            continue;
+        cm_device_group_t *part = &rest[count++];
+        *part = (cm_device_group_t){
+            .tenant = group->tenant,
+            .items = cm_arena_alloc(self->arena, kept * sizeof(cm_store_item_t *))};
+        for (size_t k = 0; k < group->count; k++)
+            if (keeps(self, group, k))
+                part->items[part->count++] = group->items[k];
+    }
+    self->groups = rest;
+    self->group_count = count;
+}
+
+/* After a write: something of the item was not written. */
+static bool is_unsettled(const cm_device_store_t *self, const cm_device_group_t *group, size_t item)
+{
+    const cm_device_change_t *change = &group->items[item]->change;
+    unsigned char sent = 0;
+    if (self->removals_sent && cm_device_sql_is_removal(change))
+        sent |= CM_DEVICE_PART_REMOVAL;
+    if (cm_device_sql_has_register(change))
+        sent |= CM_DEVICE_PART_REGISTERS;
+    return group->parts[item] != sent;
+}
+
+/* After settling: the full rule must write it. */
+static bool is_wanted(const cm_device_store_t *self, const cm_device_group_t *group, size_t item)
+{
+    (void)self;
+    return group->wanted[item];
+}
+
+/* Committed: whatever was written of an item, it is applied. */
+static void mark_applied(cm_device_store_t *self)
+{
+    for (size_t i = 0; i < self->group_count; i++)
+        for (size_t k = 0; k < self->groups[i].count; k++)
+            if (self->groups[i].parts[k])
+                self->groups[i].items[k]->result = CM_CHANGE_APPLIED;
+}
+
+/* The pipeline has succeeded: what next? */
+static cm_status_t advance(cm_device_store_t *self, bool *ret_done, cm_error_t *err)
+{
+    bool settled = self->phase == CM_DEVICE_PHASE_SETTLE;
+    if (!settled) {
+        self->stats.transactions++;
+        mark_applied(self);
+    }
+    keep(self, settled ? is_wanted : is_unsettled);
+    *ret_done = self->group_count == 0;
+    if (*ret_done) {
+        self->phase = CM_DEVICE_PHASE_NONE;
+        return CM_OK;
+    }
+    if (!settled)
+        return send_phase(self, CM_DEVICE_PHASE_SETTLE, false, false, err);
+    /* Each further round takes another writer who changed the very rows in between. */
+    if (++self->rounds == ROUNDS_MAX) {
+        self->failed_group = 0;
+        return cm_error_set(err, CM_TRANSIENT, "40001", "rows keep changing under the write");
+    }
+    return send_phase(self, CM_DEVICE_PHASE_EXACT, true, false, err);
+}
+
+static cm_status_t fail(cm_device_store_t *self, cm_status_t status, const cm_error_t *err)
+{
+    self->phase = CM_DEVICE_PHASE_NONE;
+    self->failure = *err;
+    return status;
+}
+
+/* After a pipeline: blame the group whose statement failed, or go on. */
+static cm_status_t end_phase(cm_device_store_t *self, cm_status_t status, int failed,
+                             bool *ret_done, cm_error_t *err)
+{
+    if (status == CM_OK)
+        status = advance(self, ret_done, err);
+    else if (failed >= 0 && (size_t)failed < self->step_count)
+        self->failed_group = self->steps[failed].group;
+    return status == CM_OK ? CM_OK : fail(self, status, err);
+}
+
+/* ---- the interface of the other files ------------------------------------------------------- */
+
+cm_status_t cm_device_attempt_start(cm_device_store_t *self, cm_device_group_t *groups,
+                                    size_t count, bool exact, cm_error_t *err)
+{
+    self->groups = groups;
+    self->group_count = count;
+    self->rounds = 0;
+    cm_status_t status = send_phase(self, CM_DEVICE_PHASE_WRITE, exact, true, err);
+    return status == CM_OK ? CM_OK : fail(self, status, err);
+}
+
+cm_status_t cm_device_attempt_pump(cm_device_store_t *self, bool *ret_done, cm_error_t *err)
+{
+    bool over = false;
+    int failed = -1;
+    *ret_done = false;
+    cm_status_t status = cm_pg_pipeline_pump(self->pg, &over, &failed, err);
+    return status == CM_OK && !over ? CM_OK : end_phase(self, status, failed, ret_done, err);
+}
+
+cm_status_t cm_device_attempt_run(cm_device_store_t *self, cm_device_group_t *groups, size_t count,
+                                  bool exact, cm_error_t *err)
+{
+    bool done = count == 0;
+    cm_status_t status = done ? CM_OK : cm_device_attempt_start(self, groups, count, exact, err);
+    while (status == CM_OK && !done) {
+        int failed = -1;
+        status = cm_pg_pipeline_wait(self->pg, &failed, err);
+        status = end_phase(self, status, failed, &done, err);
+    }
+    return status;
+}
+
+bool cm_device_is_isolable(const cm_error_t *err)
+{
+    switch (err->status) {
+    case CM_TRANSIENT:
+    case CM_PERMANENT:
+    case CM_MISSING:
+        return true;
+    case CM_MISCONFIGURED: /* one tenant's tables are not as we know them; 42501 is our role */
+        return strncmp(err->code, "42", 2) == 0 && strcmp(err->code, "42501") != 0;
+    case CM_UNAVAILABLE: /* damage to one tenant's table or index is no outage */
+        return strcmp(err->code, "XX001") == 0 || strcmp(err->code, "XX002") == 0;
+    case CM_OK:
+    case CM_CANCELLED:
+        break;
+    }
+    return false;
+}

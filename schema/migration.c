@@ -1,0 +1,136 @@
+#include "schema/migration.h"
+#include "runtime/cleanup.h"
+#include "runtime/crash.h"
+#include "schema/sql.h"
+
+#include <stdio.h>
+#include <string.h>
+
+cm_status_t cm_migration_apply(cm_pg_t *pg, const cm_migration_set_t *set, const char *schema,
+                               int from, int *ret_version, cm_error_t *err)
+{
+    for (int i = from; i < set->count; i++) {
+        cm_status_t status = cm_sql_exec(pg, set->items[i].sql, schema, err);
+        if (status != CM_OK) {
+            cm_error_prefix(err, "%s", set->items[i].name);
+            return status;
+        }
+        cm_crash_point("ddl-step");
+    }
+    *ret_version = set->count;
+    return CM_OK;
+}
+
+/* ---- the admin schema ----------------------------------------------------------------------- */
+
+/* Version of the admin schema, 0 when it has no schema_migrations. */
+static cm_status_t admin_version(cm_pg_t *pg, const char *schema, int64_t *ret_version,
+                                 cm_error_t *err)
+{
+    CM_CLEANUP(cm_pg_clear) PGresult *result = NULL;
+    *ret_version = 0;
+    cm_status_t status =
+        cm_sql_query(pg, "SELECT coalesce(max(version), 0) FROM @schema@.schema_migrations", schema,
+                     0, NULL, &result, err);
+    if (status == CM_OK)
+        *ret_version = cm_pg_i64(result, 0, 0);
+    return status;
+}
+
+/* Whether sql, asked about schema, has a row. Asked of the catalog's tables: to_regclass() and its
+ * like may answer from a cache older than the lock. */
+static cm_status_t is_there(cm_pg_t *pg, const char *sql, const char *schema, bool *ret_there,
+                            cm_error_t *err)
+{
+    const char *values[] = {schema};
+    CM_CLEANUP(cm_pg_clear) PGresult *result = NULL;
+    cm_status_t status = cm_pg_query(pg, sql, 1, values, &result, err);
+    *ret_there = status == CM_OK && PQntuples(result) > 0;
+    return status;
+}
+
+/* CREATE SCHEMA IF NOT EXISTS asks for the right to create even when there is nothing to do, and a
+ * database administrator may have made the schema to withhold that right. */
+static cm_status_t create_schema(cm_pg_t *pg, const char *schema, cm_error_t *err)
+{
+    bool there = false;
+    cm_status_t status =
+        is_there(pg, "SELECT FROM pg_namespace WHERE nspname = $1", schema, &there, err);
+    if (status != CM_OK || there)
+        return status;
+    return cm_sql_exec(pg, "CREATE SCHEMA @schema@", schema, err);
+}
+
+static cm_status_t record(cm_pg_t *pg, const char *schema, int from, cm_error_t *err)
+{
+    cm_status_t status = CM_OK;
+    for (int i = from; status == CM_OK && i < cm_migrations_admin.count; i++) {
+        char version[16];
+        snprintf(version, sizeof version, "%d", cm_migrations_admin.items[i].version);
+        const char *values[] = {version, cm_migrations_admin.items[i].name};
+        status = cm_sql_query(
+            pg, "INSERT INTO @schema@.schema_migrations (version, name) VALUES ($1, $2)", schema, 2,
+            values, NULL, err);
+    }
+    return status;
+}
+
+static cm_status_t refuse_newer(const char *schema, int64_t version, cm_error_t *err)
+{
+    if (version <= cm_migrations_admin.count)
+        return CM_OK;
+    return cm_error_set(err, CM_MISCONFIGURED, "schema-newer",
+                        "schema %s has version %d, this program knows %d", schema, (int)version,
+                        cm_migrations_admin.count);
+}
+
+/* Inside the transaction: whoever waited for the lock finds the work done and does nothing. */
+static cm_status_t migrate_locked(cm_pg_t *pg, const char *schema, cm_error_t *err)
+{
+    const char *values[] = {schema};
+    cm_status_t status = cm_pg_exec(pg, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED", err);
+    if (status == CM_OK)
+        status =
+            cm_pg_query(pg, "SELECT pg_advisory_xact_lock(hashtextextended('cm-admin:' || $1, 0))",
+                        1, values, NULL, err);
+    if (status == CM_OK)
+        status = create_schema(pg, schema, err);
+    bool there = false;
+    if (status == CM_OK)
+        status = is_there(pg,
+                          "SELECT FROM pg_class AS c JOIN pg_namespace AS n"
+                          " ON n.oid = c.relnamespace"
+                          " WHERE nspname = $1 AND relname = 'schema_migrations'",
+                          schema, &there, err);
+    int64_t from = 0;
+    if (status == CM_OK && there)
+        status = admin_version(pg, schema, &from, err);
+    if (status == CM_OK)
+        status = refuse_newer(schema, from, err);
+    int version = 0;
+    if (status == CM_OK)
+        status = cm_migration_apply(pg, &cm_migrations_admin, schema, (int)from, &version, err);
+    if (status == CM_OK)
+        status = record(pg, schema, (int)from, err);
+    return status;
+}
+
+cm_status_t cm_admin_prepare(cm_pg_t *pg, const char *admin_schema, cm_error_t *err)
+{
+    int64_t version = 0;
+    cm_status_t status = admin_version(pg, admin_schema, &version, err);
+    if (status == CM_OK)
+        status = refuse_newer(admin_schema, version, err);
+    else if (status == CM_MISSING)
+        status = CM_OK;
+    if (status != CM_OK || version == cm_migrations_admin.count)
+        return status;
+    status = cm_pg_begin(pg, err);
+    if (status == CM_OK)
+        status = migrate_locked(pg, admin_schema, err);
+    if (status == CM_OK)
+        status = cm_pg_commit(pg, err);
+    if (status != CM_OK)
+        cm_pg_rollback(pg);
+    return status;
+}

@@ -1,0 +1,32 @@
+/* migration - ordered SQL files, embedded at build, applied once each.
+ *
+ * Files: schema/admin/NNNN_name.sql and schema/tenant/NNNN_name.sql; the text "@schema@" in them is
+ * replaced by the quoted schema name. Each runs in the caller's transaction. Never change a file
+ * that was released: add the next number.
+ */
+#ifndef CM_SCHEMA_MIGRATION_H
+#define CM_SCHEMA_MIGRATION_H
+#include "runtime/pg.h"
+
+typedef struct {
+    int version; /* from 1, without gaps */
+    const char *name, *sql;
+} cm_migration_t;
+
+typedef struct {
+    const cm_migration_t *items;
+    int count; /* = newest version */
+} cm_migration_set_t;
+
+extern const cm_migration_set_t cm_migrations_admin, cm_migrations_tenant; /* generated */
+
+/* Run the migrations from `from` + 1 up to the newest in schema (unquoted name), inside the open
+ * transaction. *ret_version: the newest. Errors are prefixed with the file's name. */
+cm_status_t cm_migration_apply(cm_pg_t *pg, const cm_migration_set_t *set, const char *schema,
+                               int from, int *ret_version, cm_error_t *err);
+
+/* Bring the admin schema to the newest version: creates it when absent, under an advisory lock, so
+ * that any number of instances may start at once. Idempotent; one query when nothing is to do.
+ * CM_MISCONFIGURED when the schema is newer than this program or a right is missing. */
+cm_status_t cm_admin_prepare(cm_pg_t *pg, const char *admin_schema, cm_error_t *err);
+#endif

@@ -1,0 +1,193 @@
+#include "actors/command.h"
+#include "actors/progress.h"
+#include "actors/publisher.h"
+#include "actors/table.h"
+#include "proto/attributes.h"
+#include "proto/device_event.h"
+#include "proto/tenant_event.h"
+#include "runtime/cleanup.h"
+#include "runtime/clock.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+typedef struct {
+    const cm_invocation_t *invocation;
+    cm_publisher_t *publisher;
+    cm_subscription_id_t topic;
+    cm_attribute_list_t attributes;
+    cm_arena_t *arena;
+    cm_progress_t progress;
+    uint64_t published, bad;
+} publish_t;
+
+static cm_status_t check_event(publish_t *self, cm_str_t body, cm_error_t *err)
+{
+    cm_device_event_t event;
+    cm_tenant_activation_t activation;
+    cm_arena_reset(self->arena);
+    if (self->topic == CM_SUBSCRIPTION_WRITER || self->topic == CM_SUBSCRIPTION_REPUBLISHER)
+        return cm_device_event_decode(body, cm_clock_epoch_ms(), self->arena, &event, err);
+    if (self->topic == CM_SUBSCRIPTION_ACTIVATE_CUSTOMER)
+        return cm_tenant_activation_decode(body, cm_clock_epoch_ms(), self->arena, &activation,
+                                           err);
+    return CM_OK;
+}
+
+static cm_status_t publish_line(publish_t *self, const char *file, uint64_t number, cm_str_t body,
+                                cm_error_t *err)
+{
+    if (!cm_flag_given(self->invocation, "no-check") && check_event(self, body, err) != CM_OK) {
+        cm_progress_say(&self->progress, "%s:%llu: %s (%s)", file, (unsigned long long)number,
+                        err->message, err->code);
+        self->bad++;
+        return CM_OK;
+    }
+    cm_message_t message = {.body = body,
+                            .attributes = self->attributes.items,
+                            .attribute_count = self->attributes.count};
+    cm_status_t status = cm_publisher_send(self->publisher, self->topic, &message, err);
+    self->published += status == CM_OK;
+    cm_progress_update(&self->progress, self->published, 0, "");
+    return status;
+}
+
+static cm_status_t bad_file(const char *name, cm_error_t *err)
+{
+    return cm_error_set(err, CM_PERMANENT, NULL, "%s: %s", name, strerror(errno));
+}
+
+/* All files are looked at before the first line is published. */
+static bool check_files(const cm_invocation_t *invocation)
+{
+    bool good = true;
+    for (size_t i = 0; i < invocation->arg_count; i++) {
+        const char *name = invocation->args[i];
+        struct stat info;
+        if (strcmp(name, "-") == 0 ||
+            (access(name, R_OK) == 0 && stat(name, &info) == 0 && !S_ISDIR(info.st_mode)))
+            continue;
+        bool directory = access(name, R_OK) == 0;
+        fprintf(stderr, "client-manager publish: %s: %s\n", name,
+                strerror(directory ? EISDIR : errno));
+        good = false;
+    }
+    return good;
+}
+
+/* Somebody types, or `tail -f` feeds us: what we have goes out before we wait. */
+static bool would_block(FILE *file)
+{
+    struct pollfd input = {.fd = fileno(file), .events = POLLIN};
+    return poll(&input, 1, 0) == 0;
+}
+
+static cm_status_t publish_file(publish_t *self, const char *name, cm_error_t *err)
+{
+    bool is_stdin = strcmp(name, "-") == 0;
+    FILE *file = is_stdin ? stdin : fopen(name, "r");
+    if (!file)
+        return bad_file(name, err);
+    CM_CLEANUP(cm_free) char *line = NULL;
+    size_t cap = 0;
+    ssize_t length;
+    uint64_t number = 0;
+    cm_status_t status = CM_OK;
+    while (status == CM_OK) {
+        if (is_stdin && would_block(file))
+            status = cm_publisher_flush(self->publisher, err);
+        if (status != CM_OK || (length = getline(&line, &cap, file)) <= 0)
+            break;
+        number++;
+        size_t len = (size_t)length;
+        while (len && (line[len - 1] == '\n' || line[len - 1] == '\r'))
+            len--;
+        if (len)
+            status =
+                publish_line(self, is_stdin ? "stdin" : name, number, (cm_str_t){line, len}, err);
+    }
+    if (status == CM_OK && ferror(file))
+        status = bad_file(name, err);
+    if (!is_stdin)
+        fclose(file);
+    return status;
+}
+
+/* "a=b,c=d" into the list; the texts stay in the argument. */
+static bool parse_attributes(publish_t *self, const char *text)
+{
+    while (text && *text) {
+        const char *end = strchrnul(text, ','), *equals = strchr(text, '=');
+        if (!equals || equals > end || equals == text) {
+            fprintf(stderr, "client-manager publish: --attribute is \"%s\"; give NAME=VALUE,...\n",
+                    text);
+            return false;
+        }
+        if (self->attributes.count == CM_ATTRIBUTES_MAX) {
+            fprintf(stderr, "client-manager publish: --attribute has more than %d attributes\n",
+                    CM_ATTRIBUTES_MAX);
+            return false;
+        }
+        self->attributes.items[self->attributes.count++] = (cm_attribute_t){
+            {text, (size_t)(equals - text)}, {equals + 1, (size_t)(end - equals - 1)}};
+        text = *end ? end + 1 : end;
+    }
+    return true;
+}
+
+static bool parse_topic(publish_t *self)
+{
+    const char *suffix = cm_flag_text(self->invocation, "topic");
+    for (int id = 0; id < CM_SUBSCRIPTION_COUNT; id++) {
+        self->topic = (cm_subscription_id_t)id;
+        if (strcmp(cm_subscription(self->topic)->suffix, suffix) == 0)
+            return true;
+    }
+    fprintf(stderr, "client-manager publish: --topic is \"%s\"; give one of:", suffix);
+    for (int id = 0; id < CM_SUBSCRIPTION_COUNT; id++)
+        fprintf(stderr, " %s", cm_subscription((cm_subscription_id_t)id)->suffix);
+    fputc('\n', stderr);
+    return false;
+}
+
+int cm_command_publish(const cm_invocation_t *invocation)
+{
+    publish_t self = {.invocation = invocation};
+    cm_error_t err = {0};
+    int64_t rate = 0;
+    if (!cm_flag_i64(invocation, "rate", 0, 10000000, &rate) || !parse_topic(&self) ||
+        !parse_attributes(&self, cm_flag_text(invocation, "attribute")))
+        return CM_EXIT_USAGE;
+    if (!check_files(invocation))
+        return CM_EXIT_FAILED;
+    cm_status_t status = cm_publisher_open(&self.publisher, invocation->options, rate, &err);
+    if (status != CM_OK)
+        return cm_command_fail(invocation, &err);
+    self.arena = cm_arena_new(64 * 1024);
+    cm_progress_start(&self.progress, "events", invocation->terminal, invocation->color);
+    static const char *const only_stdin[] = {"-"};
+    const char *const *files = invocation->arg_count ? invocation->args : only_stdin;
+    size_t count = invocation->arg_count ? invocation->arg_count : 1;
+    for (size_t i = 0; status == CM_OK && i < count; i++)
+        status = publish_file(&self, files[i], &err);
+    if (status == CM_OK)
+        status = cm_publisher_flush(self.publisher, &err);
+    uint64_t confirmed = cm_publisher_confirmed(self.publisher);
+    cm_progress_end(&self.progress, confirmed, 0, "confirmed");
+    static const cm_column_t columns[] = {{"published", true}, {"bad", true}};
+    cm_table_t table;
+    cm_table_start(&table, columns, CM_LENGTH(columns), invocation->json);
+    cm_table_cell_i64(&table, (int64_t)confirmed);
+    cm_table_cell_i64(&table, (int64_t)self.bad);
+    cm_table_end(&table);
+    cm_publisher_close(&self.publisher);
+    cm_arena_destroy(&self.arena);
+    if (status != CM_OK)
+        return cm_command_fail(invocation, &err);
+    return self.bad ? CM_EXIT_PARTIAL : CM_EXIT_OK;
+}

@@ -1,0 +1,135 @@
+/* The command table. A row here is a command; everything a user reads about it is in its row. */
+#include "actors/command.h"
+#include "runtime/cleanup.h"
+
+const cm_flag_t cm_global_flags[] = {
+    {"config", 'c', "FILE", NULL, "YAML file; else the one in CM_CONFIG, else " CM_CONFIG_FILE},
+    {"set", 's', "KEY=VALUE", NULL, "set one configuration key; may be repeated"},
+    {"output", 'o', "FORMAT", "table", "table or json"},
+    {"no-color", 0, NULL, NULL, "no colours on a terminal"},
+    {"yes", 'y', NULL, NULL, "do not ask before something that cannot be undone"},
+    {"help", 'h', NULL, NULL, "show this help"},
+    {"version", 'V', NULL, NULL, "show version and libraries"},
+};
+const size_t cm_global_flag_count = CM_LENGTH(cm_global_flags);
+
+static const cm_flag_t run_flags[] = {
+    {"print-ledger", 0, NULL, NULL, "print the final ledger as one JSON line on stdout"},
+};
+
+static const cm_flag_t list_flags[] = {
+    {"state", 0, "STATE", NULL, "only tenants in this state"},
+    {"limit", 'n', "N", "1000", "at most so many"},
+};
+
+static const cm_flag_t activate_flags[] = {
+    {"name", 0, "NAME", NULL, "display name of the tenant"},
+};
+
+static const cm_flag_t migrate_flags[] = {
+    {"all", 'a', NULL, NULL, "every active or suspended tenant below the newest version"},
+    {"connections", 'j', "N", "4", "tenants migrated at the same time"},
+    {"dry-run", 0, NULL, NULL, "tell what would be migrated, change nothing"},
+};
+
+#define DEAD_LETTER_FILTERS                                                                        \
+    {"tenant", 't', "ID", NULL, "only of this tenant"},                                            \
+        {"class", 0, "CLASS", NULL, "only of this error class (permanent, exhausted)"},            \
+        {"code", 0, "CODE", NULL, "only of this error code or SQLSTATE"},                          \
+        {"since", 0, "TIME", NULL, "failed at or after: RFC 3339, or 30m, 12h, 7d ago"},           \
+    {                                                                                              \
+        "until", 0, "TIME", NULL, "failed before: as --since"                                      \
+    }
+
+static const cm_flag_t dead_list_flags[] = {
+    DEAD_LETTER_FILTERS,
+    {"limit", 'n', "N", "100", "at most so many"},
+};
+
+static const cm_flag_t dead_replay_flags[] = {
+    DEAD_LETTER_FILTERS,
+    {"all", 'a', NULL, NULL, "every dead letter, when no filter is given"},
+    {"rate", 'r', "N", "500", "at most so many a second"},
+    {"dry-run", 0, NULL, NULL, "tell what would be replayed, publish nothing"},
+};
+
+static const cm_flag_t dead_purge_flags[] = {
+    DEAD_LETTER_FILTERS,
+    {"all", 'a', NULL, NULL, "every dead letter, when no filter is given"},
+    {"dry-run", 0, NULL, NULL, "tell how many would go, remove nothing"},
+};
+
+static const cm_flag_t publish_flags[] = {
+    {"topic", 't', "TOPIC", "writer", "topic without its prefix"},
+    {"rate", 'r', "N", "0", "at most so many a second; 0: as fast as the broker takes them"},
+    {"attribute", 'a', "NAME=VALUE", NULL, "attribute of every message"},
+    {"no-check", 0, NULL, NULL, "publish lines that are no valid events as they are"},
+};
+
+static const cm_flag_t dev_flags[] = {
+    {"tenants", 0, "N", "24", "demo tenants"},
+    {"events", 0, "N", "0", "events to publish in all; 0: until stopped"},
+    {"rate", 'r', "N", "5000", "events a second; 0: as fast as they are taken"},
+    {"seed", 0, "S", "1", "seed of the traffic; the same seed gives the same events"},
+    {"poison", 0, "P", "0.001", "share of events that are malformed"},
+    {"exit-when-done", 0, NULL, NULL, "stop after --events, print the ledger, 0 if it balances"},
+    {"keep", 0, "DIR", NULL, "keep the data of the private servers in DIR"},
+    {"pg", 0, "URI", NULL, "use this PostgreSQL instead of a private one"},
+    {"redis", 0, "URI", NULL, "use this Redis instead of a private one"},
+    {"listen", 0, "ADDR", "127.0.0.1:8089",
+     "address of health and metrics; the next free port is taken"},
+};
+
+#define FLAGS(array) array, CM_LENGTH(array)
+#define NO_FLAGS     NULL, 0
+
+const cm_command_t cm_commands[] = {
+    {"run", "[SUB-WORKER...]", 0, -1, "run the service, or only some of its sub-workers",
+     "Sub-workers: writer, republisher, tenant-activator, dead-letter; all when none is named. "
+     "SIGTERM or SIGINT drains: nothing is pulled any more, what is in hand is finished, then the "
+     "process ends; a second signal ends it at once. Start the database first or later: the start "
+     "waits for it, but a refused password, database or right stops it with exit code 78.",
+     FLAGS(run_flags), true, cm_command_run},
+    {"tenant list", "", 0, 0, "list the tenants with state and schema version", NULL,
+     FLAGS(list_flags), true, cm_command_tenant_list},
+    {"tenant show", "ID", 1, 1, "show one tenant", NULL, NO_FLAGS, true, cm_command_tenant_show},
+    {"tenant activate", "ID...", 1, -1, "create the schemas of tenants, or bring them up to date",
+     "Does what an activation event does, at once and without the broker.", FLAGS(activate_flags),
+     true, cm_command_tenant_activate},
+    {"tenant migrate", "[ID...]", 0, -1, "bring tenant schemas to the newest version",
+     "Goes on past failures and lists them; started again it does only what is left. Exit code 3 "
+     "when some tenants failed.",
+     FLAGS(migrate_flags), true, cm_command_tenant_migrate},
+    {"tenant status", "", 0, 0, "count tenants by state and schema version", NULL, NO_FLAGS, true,
+     cm_command_tenant_status},
+    {"dead-letters list", "", 0, 0, "list dead letters", NULL, FLAGS(dead_list_flags), true,
+     cm_command_dead_letters_list},
+    {"dead-letters show", "ID", 1, 1, "show one dead letter with its attributes and body",
+     "The body can hold personal data; it is shown here and nowhere else.", NO_FLAGS, true,
+     cm_command_dead_letters_show},
+    {"dead-letters replay", "[ID...]", 0, -1, "publish dead letters again",
+     "Device events go to the republisher, others to the topic they came from, with a fresh retry "
+     "count. One that was replayed three times is refused.",
+     FLAGS(dead_replay_flags), true, cm_command_dead_letters_replay},
+    {"dead-letters purge", "[ID...]", 0, -1, "remove dead letters for good", NULL,
+     FLAGS(dead_purge_flags), true, cm_command_dead_letters_purge},
+    {"publish", "[FILE...]", 0, -1, "publish events, one JSON object a line, from files or stdin",
+     "Lines are checked first; a bad one is told with file, line and path and not published. Exit "
+     "code 3 when some lines were bad.",
+     FLAGS(publish_flags), true, cm_command_publish},
+    {"config check", "", 0, 0, "check the configuration and tell every fault", NULL, NO_FLAGS, true,
+     cm_command_config_check},
+    {"config show", "", 0, 0, "show every key with its value and where it came from", NULL,
+     NO_FLAGS, true, cm_command_config_show},
+    {"doctor", "", 0, 0, "check database, Redis and the rights this service needs",
+     "Changes nothing. Each check is told with what mends it.", NO_FLAGS, true, cm_command_doctor},
+    {"dev", "", 0, 0, "private servers, demo tenants, traffic: the whole service on this machine",
+     "Starts a private PostgreSQL 15 and Redis 7 on sockets in a directory of its own, creates "
+     "demo tenants, runs the service and publishes deterministic traffic: new devices, updates, "
+     "token moves, duplicates, late and out-of-order events, removals and a few malformed ones.",
+     FLAGS(dev_flags), false, cm_command_dev},
+    {"help man", "", 0, 0, "print the manual page", NULL, NO_FLAGS, false, cm_command_help_man},
+    {"help completion", "", 0, 0, "print the completion for bash", NULL, NO_FLAGS, false,
+     cm_command_help_completion},
+};
+const size_t cm_command_count = CM_LENGTH(cm_commands);

@@ -1,0 +1,12 @@
+/* dead_letter - keep what the errors topics carry in a table one can query and replay.
+ *
+ * Contract: actors/subworker.h. Bytes are kept untouched; the same dead letter twice is kept once.
+ * One that cannot be stored is deferred and stays with the broker: nothing is lost here.
+ * Rule: events.md section 7, reliability section 3.6.
+ */
+#ifndef CM_ACTORS_DEAD_LETTER_H
+#define CM_ACTORS_DEAD_LETTER_H
+#include <czmq.h>
+
+void cm_dead_letter_actor(zsock_t *pipe, void *args); /* args: const cm_subworker_args_t * */
+#endif

@@ -1,0 +1,93 @@
+#include "actors/gateway_private.h"
+#include "runtime/broker/message.h"
+#include "runtime/clock.h"
+
+#include <stdlib.h>
+
+/* Between two tries of one publish. Thousands may wait while Redis is short of memory, and each try
+ * costs it a refusal; each has its own time, since one topic may be at fault alone. */
+enum { REPEAT_MIN_MS = 100, REPEAT_MAX_MS = 5000, REPEAT_DOUBLINGS = 6 };
+
+static void publish_free(gateway_t *self, publish_t *publish)
+{
+    HASH_DEL(self->publishes, publish);
+    free(publish->message);
+    free(publish);
+}
+
+void cm_gateway_publish(gateway_t *self, source_t *source, const cm_outcome_t *outcome)
+{
+    cm_subscription_id_t to =
+        outcome->kind == CM_OUTCOME_RETRY ? source->table->retry : source->table->reject;
+    if (to == CM_SUBSCRIPTION_NONE) { /* an errors topic cannot reject: the message stays */
+        cm_log(CM_LOG_ERROR, "gateway", "outcome has no topic", "subscription=%s outcome=%s",
+               source->table->suffix, cm_outcome_name(outcome->kind));
+        cm_broker_release(self->broker, &outcome->lease, 1);
+        cm_gateway_ledger_ended(self, source, CM_OUTCOME_RELEASE, 1);
+        return;
+    }
+    publish_t *publish = calloc(1, sizeof *publish);
+    if (!publish)
+        abort();
+    /* The frame an outcome came in is gone before the broker confirms: keep a copy. */
+    publish->message = cm_message_copy(&outcome->message);
+    publish->token = ++self->next_token;
+    publish->source = source;
+    publish->lease = outcome->lease;
+    publish->kind = outcome->kind;
+    cm_subscription_topic(to, self->options->broker.prefix, publish->topic);
+    HASH_ADD(hh, self->publishes, token, sizeof publish->token, publish);
+    cm_broker_publish(self->broker, publish->topic, publish->message, publish->token);
+}
+
+void cm_gateway_published(gateway_t *self, uint64_t token, cm_status_t status,
+                          const cm_error_t *err)
+{
+    publish_t *publish = NULL;
+    HASH_FIND(hh, self->publishes, &token, sizeof token, publish);
+    if (!publish)
+        return;
+    if (status != CM_OK) {
+        unsigned doublings =
+            publish->failures < REPEAT_DOUBLINGS ? publish->failures++ : REPEAT_DOUBLINGS;
+        int64_t wait_ms = (int64_t)REPEAT_MIN_MS << doublings;
+        publish->waiting = true;
+        publish->repeat_at_ms =
+            cm_clock_mono_ms() + (wait_ms < REPEAT_MAX_MS ? wait_ms : REPEAT_MAX_MS);
+        cm_metric_add(self->publish_failures, 1);
+        unsigned withheld = 0;
+        if (cm_log_allowed(&self->publish_log, 1000, &withheld))
+            cm_log(CM_LOG_WARN, "gateway", "publish failed, will repeat",
+                   "topic=%s code=\"%s\" withheld=%u cause=\"%s\"", publish->topic, err->code,
+                   withheld, err->message);
+        return;
+    }
+    cm_crash_point("after-republish");
+    cm_broker_ack(self->broker, &publish->lease, 1);
+    cm_gateway_ledger_ended(self, publish->source, publish->kind, 1);
+    publish_free(self, publish);
+}
+
+void cm_gateway_republish(gateway_t *self)
+{
+    if (!self->link_up)
+        return;
+    int64_t now_ms = cm_clock_mono_ms();
+    publish_t *publish, *next;
+    HASH_ITER(hh, self->publishes, publish, next)
+    {
+        if (!publish->waiting || now_ms < publish->repeat_at_ms)
+            continue;
+        publish->waiting = false;
+        cm_broker_publish(self->broker, publish->topic, publish->message, publish->token);
+    }
+}
+
+void cm_gateway_forget_publishes(gateway_t *self)
+{
+    publish_t *publish, *next;
+    HASH_ITER(hh, self->publishes, publish, next)
+    {
+        publish_free(self, publish);
+    }
+}

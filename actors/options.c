@@ -1,0 +1,154 @@
+#include "actors/options.h"
+#include "runtime/cleanup.h"
+#include "runtime/redis.h"
+
+#include <libpq-fe.h>
+#include <stddef.h>
+#include <string.h>
+
+#define AT(member) offsetof(cm_options_t, member)
+
+static const cm_config_key_t keys[] = {
+    {"postgres.uri", CM_CONFIG_TEXT, AT(postgres.uri), "postgresql:///client_manager", 1, 2048,
+     NULL, false, "libpq connection URI of the database that holds the tenants"},
+    {"postgres.admin_schema", CM_CONFIG_TEXT, AT(postgres.admin_schema), "client_manager", 1, 63,
+     NULL, false, "schema of the tenant registry and the dead letters"},
+    {"postgres.connect_timeout_ms", CM_CONFIG_INT, AT(postgres.connect_timeout_ms), "5000", 100,
+     60000, NULL, false, "milliseconds one connection attempt may take"},
+    {"postgres.statement_timeout_ms", CM_CONFIG_INT, AT(postgres.statement_timeout_ms), "15000",
+     100, 600000, NULL, false, "milliseconds one statement may take before the server cancels it"},
+    {"postgres.lock_timeout_ms", CM_CONFIG_INT, AT(postgres.lock_timeout_ms), "200", 10, 60000,
+     NULL, false, "milliseconds a device write may wait for a lock before its tenant is parked"},
+    {"postgres.tcp_user_timeout_ms", CM_CONFIG_INT, AT(postgres.tcp_user_timeout_ms), "10000", 1000,
+     600000, NULL, false, "milliseconds without an answer after which a TCP link counts as lost"},
+    {"postgres.prepared_max", CM_CONFIG_INT, AT(postgres.prepared_max), "512", 1, 100000, NULL,
+     false, "prepared statements kept per connection (about 73 kB of server memory each)"},
+    {"postgres.recycle_minutes", CM_CONFIG_INT, AT(postgres.recycle_minutes), "45", 1, 1440, NULL,
+     false, "minutes after which a writing connection is made anew, with 25 % jitter"},
+    {"postgres.recycle_tenants", CM_CONFIG_INT, AT(postgres.recycle_tenants), "2000", 1, 1000000,
+     NULL, false, "tenants a connection may touch before it is made anew (about 25 kB each)"},
+    {"redis.uri", CM_CONFIG_TEXT, AT(redis.uri), "redis://127.0.0.1:6379/0", 1, 1024, NULL, false,
+     "Redis server: redis://[:password@]host:port/db or unix:///path/to/socket"},
+    {"broker.kind", CM_CONFIG_CHOICE, AT(broker.kind), "redis", 0, 0, "redis", false,
+     "message broker that carries the topics"},
+    {"broker.prefix", CM_CONFIG_TEXT, AT(broker.prefix), "client-manager", 1, 64, NULL, false,
+     "prefix of every topic and subscription"},
+    {"broker.lease_ms", CM_CONFIG_INT, AT(broker.lease_ms), "30000", 1000, 600000, NULL, false,
+     "milliseconds without a sign of life after which another instance may take a delivery"},
+    {"broker.poll_ms", CM_CONFIG_INT, AT(broker.poll_ms), "500", 10, 10000, NULL, false,
+     "milliseconds an idle pull waits at the broker"},
+    {"gateway.pull_max", CM_CONFIG_INT, AT(gateway.pull_max), "1000", 1, 10000, NULL, false,
+     "messages asked of the broker at once"},
+    {"gateway.batch_max", CM_CONFIG_INT, AT(gateway.batch_max), "5000", 1, 50000, NULL, false,
+     "deliveries in one batch for a shard"},
+    {"gateway.batch_bytes", CM_CONFIG_INT, AT(gateway.batch_bytes), "8388608", 1024, 268435456,
+     NULL, false, "bytes in one batch for a shard"},
+    {"gateway.batch_age_ms", CM_CONFIG_INT, AT(gateway.batch_age_ms), "20", 0, 10000, NULL, false,
+     "milliseconds a batch may wait to fill while its shard has other work"},
+    {"gateway.publish_max", CM_CONFIG_INT, AT(gateway.publish_max), "10000", 1, 1000000, NULL,
+     false, "retries and dead letters waiting for the broker's confirmation before pulling pauses"},
+    {"writer.shards", CM_CONFIG_INT, AT(writer.shards), "2", 1, 64, NULL, false,
+     "writer threads, each with one connection and its share of the tenants"},
+    {"republisher.shards", CM_CONFIG_INT, AT(republisher.shards), "1", 1, 64, NULL, false,
+     "republisher threads, each with one connection and its share of the tenants"},
+    {"retry.windows_ms", CM_CONFIG_INT_LIST, AT(retry.windows_ms), "5000,15000,45000,135000,405000",
+     1, 86400000, NULL, false, "five windows in milliseconds; try n waits w/2 plus a part of w/2"},
+    {"breaker.open_after", CM_CONFIG_INT, AT(breaker.open_after), "5", 1, 1000, NULL, false,
+     "failures in a row after which a database is left alone"},
+    {"breaker.probe_min_ms", CM_CONFIG_INT, AT(breaker.probe_min_ms), "250", 10, 60000, NULL, false,
+     "milliseconds before the first probe of a database that is away"},
+    {"breaker.probe_max_ms", CM_CONFIG_INT, AT(breaker.probe_max_ms), "2000", 10, 600000, NULL,
+     false, "milliseconds between probes at the most"},
+    {"breaker.hold_ms", CM_CONFIG_INT, AT(breaker.hold_ms), "60000", 0, 600000, NULL, false,
+     "milliseconds deliveries in hand are kept while the database is away, then given back"},
+    {"drain.deadline_ms", CM_CONFIG_INT, AT(drain.deadline_ms), "30000", 0, 600000, NULL, false,
+     "milliseconds a stop may take to finish what is in hand"},
+    {"monitor.listen", CM_CONFIG_TEXT, AT(monitor.listen), "127.0.0.1:8089", 0, 256, NULL, false,
+     "address:port of health, metrics and ledger; empty for none"},
+    {"monitor.beat_timeout_ms", CM_CONFIG_INT, AT(monitor.beat_timeout_ms), "60000", 1000, 3600000,
+     NULL, false, "milliseconds without a sign of life after which /livez reports an actor"},
+    {"log.level", CM_CONFIG_CHOICE, AT(log.level), "info", 0, 0, "debug|info|warn|error", false,
+     "lowest level that is logged"},
+    {"log.format", CM_CONFIG_CHOICE, AT(log.format), "auto", 0, 0, "auto|json|text", false,
+     "auto is text on a terminal and JSON elsewhere"},
+};
+
+const cm_config_table_t cm_options_table = {keys, CM_LENGTH(keys), sizeof(cm_options_t)};
+
+/* ---- checks beyond one key ------------------------------------------------------------------ */
+
+static cm_status_t check_postgres(const cm_config_t *config, const char *uri, cm_error_t *err)
+{
+    PQconninfoOption *parsed = PQconninfoParse(uri, NULL); /* its words may quote the password */
+    PQconninfoFree(parsed);
+    if (parsed)
+        return CM_OK;
+    return cm_error_set(err, CM_MISCONFIGURED, "config",
+                        "postgres.uri (%s) is no connection string; write "
+                        "postgresql://user@host:5432/database, or host=... dbname=...",
+                        cm_config_origin(config, "postgres.uri"));
+}
+
+static cm_status_t check_redis(const cm_config_t *config, const char *uri, cm_error_t *err)
+{
+    cm_redis_address_t address;
+    if (cm_redis_parse(uri, &address, err) == CM_OK)
+        return CM_OK;
+    return cm_error_prefix(err, "redis.uri (%s)", cm_config_origin(config, "redis.uri"));
+}
+
+/* The monitor looks closer; this is what can be known without asking for the host. */
+static cm_status_t check_listen(const cm_config_t *config, const char *listen, cm_error_t *err)
+{
+    const char *colon = strrchr(listen, ':');
+    int64_t port = 0;
+    if (!*listen || (colon && colon > listen && cm_str_to_i64(cm_str(colon + 1), &port) &&
+                     port >= 0 && port <= 65535))
+        return CM_OK;
+    return cm_error_set(
+        err, CM_MISCONFIGURED, "config",
+        "monitor.listen (%s) is \"%.80s\"; give address:port, as 127.0.0.1:8089, or "
+        "nothing for none",
+        cm_config_origin(config, "monitor.listen"), listen);
+}
+
+cm_status_t cm_options_check(const cm_config_t *config, cm_error_t *err)
+{
+    const cm_options_t *options = cm_config_values(config);
+    if (options->retry.windows_ms.count != CM_RETRY_MAX)
+        return cm_error_set(err, CM_MISCONFIGURED, "config",
+                            "retry.windows_ms (%s) has %zu values; give exactly %d",
+                            cm_config_origin(config, "retry.windows_ms"),
+                            options->retry.windows_ms.count, CM_RETRY_MAX);
+    if (options->broker.lease_ms <= options->broker.poll_ms)
+        return cm_error_set(err, CM_MISCONFIGURED, "config",
+                            "broker.lease_ms (%s) must be greater than broker.poll_ms",
+                            cm_config_origin(config, "broker.lease_ms"));
+    if (options->breaker.probe_max_ms < options->breaker.probe_min_ms)
+        return cm_error_set(err, CM_MISCONFIGURED, "config",
+                            "breaker.probe_max_ms (%s) must not be below breaker.probe_min_ms",
+                            cm_config_origin(config, "breaker.probe_max_ms"));
+    cm_status_t status = check_postgres(config, options->postgres.uri, err);
+    if (status == CM_OK)
+        status = check_redis(config, options->redis.uri, err);
+    return status == CM_OK ? check_listen(config, options->monitor.listen, err) : status;
+}
+
+void cm_options_retry_policy(const cm_options_t *options, cm_retry_policy_t *ret_policy)
+{
+    for (size_t i = 0; i < CM_RETRY_MAX; i++)
+        ret_policy->window_ms[i] = options->retry.windows_ms.value[i];
+}
+
+cm_pg_options_t cm_options_pg(const cm_options_t *options, const char *application_name)
+{
+    return (cm_pg_options_t){
+        .uri = options->postgres.uri,
+        .application_name = application_name,
+        .connect_timeout_ms = (int)options->postgres.connect_timeout_ms,
+        .statement_timeout_ms = (int)options->postgres.statement_timeout_ms,
+        .lock_timeout_ms = (int)options->postgres.lock_timeout_ms,
+        .tcp_user_timeout_ms = (int)options->postgres.tcp_user_timeout_ms,
+        .prepared_max = (size_t)options->postgres.prepared_max,
+    };
+}

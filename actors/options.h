@@ -1,0 +1,61 @@
+/* options - the configuration of the service: every key, its default and its bounds.
+ *
+ * The table in options.c is the single truth for the file, the environment, `config show`, the man
+ * page and the README. Immutable once loaded; actors borrow it.
+ */
+#ifndef CM_ACTORS_OPTIONS_H
+#define CM_ACTORS_OPTIONS_H
+#include "proto/retry.h"
+#include "runtime/config.h"
+#include "runtime/pg.h"
+
+typedef enum { CM_BROKER_REDIS } cm_broker_kind_t;
+
+typedef struct {
+    struct {
+        const char *uri, *admin_schema;
+        int64_t connect_timeout_ms, statement_timeout_ms, lock_timeout_ms, tcp_user_timeout_ms;
+        int64_t prepared_max, recycle_minutes, recycle_tenants;
+    } postgres;
+    struct {
+        const char *uri;
+    } redis;
+    struct {
+        int kind; /* cm_broker_kind_t */
+        const char *prefix;
+        int64_t lease_ms, poll_ms;
+    } broker;
+    struct {
+        int64_t pull_max, batch_max, batch_bytes, batch_age_ms, publish_max;
+    } gateway;
+    struct {
+        int64_t shards;
+    } writer, republisher;
+    struct {
+        cm_config_list_t windows_ms;
+    } retry;
+    struct {
+        int64_t open_after, probe_min_ms, probe_max_ms, hold_ms;
+    } breaker;
+    struct {
+        int64_t deadline_ms;
+    } drain;
+    struct {
+        const char *listen;
+        int64_t beat_timeout_ms;
+    } monitor;
+    struct {
+        int level, format; /* cm_log_level_t, cm_log_format_t */
+    } log;
+} cm_options_t;
+
+extern const cm_config_table_t cm_options_table;
+
+/* Checks that go beyond one key: retry.windows_ms has five entries, broker.lease_ms is longer than
+ * broker.poll_ms, the URIs and the address can be read. CM_MISCONFIGURED naming the key and its
+ * origin. */
+cm_status_t cm_options_check(const cm_config_t *config, cm_error_t *err);
+void cm_options_retry_policy(const cm_options_t *options, cm_retry_policy_t *ret_policy);
+/* Connection options for an actor; application_name is borrowed. */
+cm_pg_options_t cm_options_pg(const cm_options_t *options, const char *application_name);
+#endif

@@ -1,0 +1,90 @@
+#include "actors/tenant_activator.h"
+#include "actors/subworker.h"
+#include "proto/tenant_event.h"
+#include "runtime/cleanup.h"
+#include "runtime/clock.h"
+#include "runtime/log.h"
+#include "schema/tenant_schema.h"
+
+enum { DEFER_MIN_MS = 1000, DEFER_JITTER_MS = 4000 };
+
+typedef struct {
+    const cm_subworker_args_t *args;
+    uint64_t random;
+    cm_metric_t *activated;
+} activator_t;
+
+static cm_status_t activator_open(void **ret_state, const cm_subworker_args_t *args,
+                                  cm_metrics_t *metrics, cm_error_t *err)
+{
+    (void)err;
+    activator_t *self = calloc(1, sizeof *self);
+    if (!self)
+        abort();
+    *self = (activator_t){.args = args, .random = cm_random_u64()};
+    self->activated = cm_metrics_counter(metrics, "client_manager_tenants_activated_total",
+                                         "Tenant schemas created or activated again.", "");
+    *ret_state = self;
+    return CM_OK;
+}
+
+static cm_status_t activate(activator_t *self, cm_pg_t *pg, const cm_delivery_t *delivery,
+                            cm_outcome_kind_t *ret_kind, cm_arena_t *arena, cm_error_t *err)
+{
+    cm_tenant_activation_t activation;
+    cm_tenant_change_t change = CM_TENANT_UNCHANGED;
+    cm_status_t status =
+        cm_tenant_activation_decode(delivery->body, cm_clock_epoch_ms(), arena, &activation, err);
+    if (status == CM_OK)
+        status = cm_tenant_schema_activate(pg, self->args->options->postgres.admin_schema,
+                                           activation.tenant, activation.name, activation.event_ms,
+                                           &change, err);
+    if (status != CM_OK)
+        return status;
+    *ret_kind = change == CM_TENANT_CHANGED ? CM_OUTCOME_APPLIED : CM_OUTCOME_DUPLICATE;
+    if (change == CM_TENANT_CHANGED) {
+        cm_metric_add(self->activated, 1);
+        cm_log(CM_LOG_INFO, self->args->name, "tenant activated", "tenant=\"%s\"",
+               activation.tenant);
+    }
+    return CM_OK;
+}
+
+static void reject(activator_t *self, const cm_delivery_batch_t *batch, size_t index,
+                   const cm_error_t *err, cm_outcome_t *outcome, cm_arena_t *arena)
+{
+    char topic[CM_TOPIC_NAME_MAX];
+    cm_subscription_topic(batch->subscription, self->args->options->broker.prefix, topic);
+    cm_str_t kept = cm_arena_copy(arena, cm_str(topic));
+    cm_retry_reject(&batch->items[index], kept.ptr, err, cm_clock_epoch_ms(), arena, outcome);
+}
+
+static cm_status_t activator_handle(void *state, cm_pg_t *pg, const cm_delivery_batch_t *batch,
+                                    cm_outcome_t *outcomes, cm_arena_t *arena, cm_error_t *err)
+{
+    activator_t *self = state;
+    for (size_t i = 0; i < batch->count; i++) {
+        cm_status_t status = activate(self, pg, &batch->items[i], &outcomes[i].kind, arena, err);
+        if (status == CM_UNAVAILABLE || status == CM_MISCONFIGURED)
+            return status;
+        if (status == CM_OK)
+            continue;
+        cm_log(CM_LOG_WARN, self->args->name, "activation failed",
+               "class=%s code=\"%s\" cause=\"%s\"", cm_status_name(status), err->code,
+               err->message);
+        if (status == CM_PERMANENT) {
+            reject(self, batch, i, err, &outcomes[i], arena);
+        } else {
+            outcomes[i].kind = CM_OUTCOME_DEFER;
+            outcomes[i].until_ms = cm_clock_epoch_ms() + DEFER_MIN_MS +
+                                   (int64_t)cm_random_below(&self->random, DEFER_JITTER_MS);
+        }
+    }
+    return CM_OK;
+}
+
+void cm_tenant_activator_actor(zsock_t *pipe, void *args)
+{
+    static const cm_subworker_handler_t handler = {activator_open, activator_handle, cm_free};
+    cm_subworker_run(pipe, args, &handler);
+}

@@ -1,0 +1,142 @@
+#include "actors/wiring.h"
+#include "actors/dead_letter.h"
+#include "actors/republisher.h"
+#include "actors/tenant_activator.h"
+#include "actors/writer.h"
+#include "proto/endpoint.h"
+#include "runtime/cleanup.h"
+#include "runtime/clock.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static unsigned one(const cm_options_t *options)
+{
+    (void)options;
+    return 1;
+}
+
+static unsigned writer_shards(const cm_options_t *options)
+{
+    return (unsigned)options->writer.shards;
+}
+
+static unsigned republisher_shards(const cm_options_t *options)
+{
+    return (unsigned)options->republisher.shards;
+}
+
+const cm_wiring_t cm_wiring[] = {
+    {"writer", cm_writer_actor, writer_shards, 0, "device events into the tenants' schemas"},
+    {"republisher", cm_republisher_actor, republisher_shards, 1000,
+     "retries of device events at their time"},
+    {"tenant-activator", cm_tenant_activator_actor, one, 50,
+     "schemas for customers that were activated"},
+    {"dead-letter", cm_dead_letter_actor, one, 1000, "the errors topics into a table"},
+};
+const size_t cm_wiring_count = CM_LENGTH(cm_wiring);
+
+const cm_wiring_t *cm_wiring_find(const char *subworker)
+{
+    for (size_t i = 0; i < cm_wiring_count; i++)
+        if (strcmp(cm_wiring[i].subworker, subworker) == 0)
+            return &cm_wiring[i];
+    return NULL;
+}
+
+enum { STOP_SUBWORKERS = 1, STOP_GATEWAY = 2, STOP_MONITOR = 3 };
+
+static void add_service(cm_mesh_t *self, const cm_service_t *service)
+{
+    self->services[self->service_count++] = *service;
+    if (service->body != cm_monitor_actor)
+        self->expected[self->expected_count++] = service->name;
+}
+
+static cm_status_t add_subworker(cm_mesh_t *self, const cm_options_t *options,
+                                 const cm_wiring_t *wiring, cm_error_t *err)
+{
+    for (size_t i = 0; i < self->route_count; i++)
+        if (strcmp(self->routes[i].subworker, wiring->subworker) == 0)
+            return CM_OK; /* named twice */
+    unsigned shards = wiring->shards(options);
+    if (self->service_count + shards + 2 > CM_SERVICES_MAX)
+        return cm_error_set(err, CM_MISCONFIGURED, "config", "more than %d actors in all",
+                            CM_SERVICES_MAX);
+    self->routes[self->route_count++] = (cm_gateway_route_t){
+        .subworker = wiring->subworker, .shards = shards, .batch_max = wiring->batch_max};
+    for (unsigned shard = 0; shard < shards; shard++) {
+        cm_subworker_args_t *args = &self->subworkers[self->subworker_count++];
+        *args = (cm_subworker_args_t){.subworker = wiring->subworker,
+                                      .shard = shard,
+                                      .options = options,
+                                      .reports = CM_ENDPOINT_REPORTS};
+        snprintf(args->name, sizeof args->name, "%s/%u", wiring->subworker, shard);
+        add_service(self, &(cm_service_t){.name = args->name,
+                                          .body = wiring->body,
+                                          .args = args,
+                                          .stop_order = STOP_SUBWORKERS,
+                                          .drains = true,
+                                          .required = true});
+    }
+    return CM_OK;
+}
+
+static cm_status_t add_named(cm_mesh_t *self, const cm_options_t *options, const char *name,
+                             cm_error_t *err)
+{
+    const cm_wiring_t *wiring = cm_wiring_find(name);
+    if (wiring)
+        return add_subworker(self, options, wiring, err);
+    cm_error_set(err, CM_MISCONFIGURED, "usage", "there is no sub-worker \"%s\"; give", name);
+    for (size_t i = 0; i < cm_wiring_count; i++) {
+        size_t used = strlen(err->message);
+        snprintf(err->message + used, sizeof err->message - used, "%s %s", i ? "," : "",
+                 cm_wiring[i].subworker);
+    }
+    return err->status;
+}
+
+cm_status_t cm_mesh_lay_out(cm_mesh_t *self, const cm_options_t *options, const char *const *names,
+                            size_t count, cm_error_t *err)
+{
+    *self = (cm_mesh_t){0};
+    char host[64] = "host";
+    gethostname(host, sizeof host - 1);
+    snprintf(self->consumer, sizeof self->consumer, "%s:%d:%llx", host, (int)getpid(),
+             (unsigned long long)cm_random_u64());
+    add_service(self, &(cm_service_t){.name = "monitor",
+                                      .body = cm_monitor_actor,
+                                      .args = &self->monitor,
+                                      .stop_order = STOP_MONITOR,
+                                      .required = true,
+                                      .essential = true});
+    cm_status_t status = CM_OK;
+    for (size_t i = 0; status == CM_OK && i < count; i++)
+        status = add_named(self, options, names[i], err);
+    for (size_t i = 0; status == CM_OK && !count && i < cm_wiring_count; i++)
+        status = add_subworker(self, options, &cm_wiring[i], err);
+    if (status != CM_OK)
+        return status;
+    self->gateway = (cm_gateway_args_t){.options = options,
+                                        .driver = &cm_broker_redis_streams,
+                                        .consumer = self->consumer,
+                                        .reports = CM_ENDPOINT_REPORTS,
+                                        .routes = self->routes,
+                                        .route_count = self->route_count};
+    add_service(self, &(cm_service_t){.name = "gateway",
+                                      .body = cm_gateway_actor,
+                                      .args = &self->gateway,
+                                      .stop_order = STOP_GATEWAY,
+                                      .drains = true,
+                                      .required = true,
+                                      .essential = true});
+    self->monitor = (cm_monitor_args_t){.reports = CM_ENDPOINT_REPORTS,
+                                        .listen = options->monitor.listen,
+                                        .version = CM_VERSION,
+                                        .expected = self->expected,
+                                        .expected_count = self->expected_count,
+                                        .beat_timeout_ms = (int)options->monitor.beat_timeout_ms};
+    return CM_OK;
+}

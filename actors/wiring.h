@@ -1,0 +1,44 @@
+/* wiring - the table of sub-workers, and the list of actors that a choice of them means.
+ *
+ * A new sub-worker is one row here and one in proto/subscription.c.
+ */
+#ifndef CM_ACTORS_WIRING_H
+#define CM_ACTORS_WIRING_H
+#include "actors/gateway.h"
+#include "actors/monitor.h"
+#include "actors/subworker.h"
+#include "runtime/supervisor.h"
+
+typedef struct {
+    const char *subworker; /* name on the command line and in the subscriptions table */
+    zactor_fn *body;
+    unsigned (*shards)(const cm_options_t *options);
+    size_t batch_max; /* deliveries handled at once; 0 = gateway.batch_max */
+    const char *help;
+} cm_wiring_t;
+
+extern const cm_wiring_t cm_wiring[];
+extern const size_t cm_wiring_count;
+const cm_wiring_t *cm_wiring_find(const char *subworker); /* NULL when unknown */
+
+enum { CM_SERVICES_MAX = 160 };
+
+typedef struct { /* everything the actors borrow, in one place for the life of the run */
+    cm_service_t services[CM_SERVICES_MAX];
+    size_t service_count;
+    cm_subworker_args_t subworkers[CM_SERVICES_MAX];
+    size_t subworker_count;
+    cm_gateway_route_t routes[CM_SUBSCRIPTION_COUNT];
+    size_t route_count;
+    const char *expected[CM_SERVICES_MAX];
+    size_t expected_count;
+    char consumer[192];
+    cm_gateway_args_t gateway;
+    cm_monitor_args_t monitor;
+} cm_mesh_t;
+
+/* Lay out monitor, sub-workers and gateway for names (all when count is 0). options is borrowed.
+ * CM_MISCONFIGURED for an unknown name, listing the known ones. */
+cm_status_t cm_mesh_lay_out(cm_mesh_t *self, const cm_options_t *options, const char *const *names,
+                            size_t count, cm_error_t *err);
+#endif

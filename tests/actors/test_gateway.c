@@ -1,0 +1,408 @@
+/* fakes: broker */
+/* The gateway between a fake broker and shards played by the test. */
+#include "actors/gateway.h"
+#include "proto/endpoint.h"
+#include "proto/outcome.h"
+#include "proto/report.h"
+#include "runtime/actor.h"
+#include "runtime/cleanup.h"
+#include "runtime/frame.h"
+#include "tests/fakes/fake_broker.h"
+
+#include <criterion/criterion.h>
+#include <criterion/new/assert.h>
+#include <stdio.h>
+#include <string.h>
+
+enum { SHARDS = 2, WAIT_MS = 5000, QUIET_MS = 200 };
+
+typedef struct {
+    zsock_t *in, *out;     /* the broker's other end */
+    zsock_t *work[SHARDS]; /* as the shards see it */
+    zsock_t *outcomes;
+    zactor_t *gateway;
+    cm_options_t options;
+    cm_gateway_route_t route;
+    cm_gateway_args_t args;
+    cm_arena_t *arena;
+} mesh_t;
+
+static void expect_said(mesh_t *mesh, const char *expected)
+{
+    zsock_set_rcvtimeo(mesh->out, WAIT_MS);
+    CM_CLEANUP(zstr_free) char *said = zstr_recv(mesh->out);
+    cr_assert(said != NULL, "nothing was said, expected: %s", expected);
+    cr_assert(eq(str, said, (char *)expected));
+}
+
+static void expect_silence(mesh_t *mesh)
+{
+    zsock_set_rcvtimeo(mesh->out, QUIET_MS);
+    CM_CLEANUP(zstr_free) char *said = zstr_recv(mesh->out);
+    cr_assert(said == NULL, "unexpected: %s", said ? said : "");
+}
+
+static void start_with(mesh_t *mesh, int batch_max, int batch_bytes, const char *reports)
+{
+    *mesh = (mesh_t){0};
+    mesh->in = zsock_new_push("@" CM_FAKE_BROKER_IN);
+    mesh->out = zsock_new_pull("@" CM_FAKE_BROKER_OUT);
+    mesh->arena = cm_arena_new(65536);
+    mesh->options.redis.uri = "unix:///nowhere";
+    mesh->options.broker.prefix = "t";
+    mesh->options.broker.lease_ms = 30000;
+    mesh->options.broker.poll_ms = 100;
+    mesh->options.gateway.pull_max = 100;
+    mesh->options.gateway.batch_max = batch_max;
+    mesh->options.gateway.batch_bytes = batch_bytes;
+    mesh->options.gateway.batch_age_ms = 5;
+    mesh->options.gateway.publish_max = 10;
+    mesh->route = (cm_gateway_route_t){"writer", SHARDS, 0};
+    mesh->args =
+        (cm_gateway_args_t){&mesh->options, &cm_broker_fake, "me", reports, &mesh->route, 1};
+    cm_error_t err = {0};
+    cm_status_t status =
+        cm_actor_start(&mesh->gateway, cm_gateway_actor, &mesh->args, WAIT_MS, &err);
+    cr_assert(eq(int, status, CM_OK));
+    for (unsigned i = 0; i < SHARDS; i++) {
+        char endpoint[CM_ENDPOINT_MAX];
+        mesh->work[i] = zsock_new(ZMQ_PULL);
+        zsock_connect(mesh->work[i], "%s", cm_endpoint_work("writer", i, endpoint));
+    }
+    mesh->outcomes = zsock_new(ZMQ_PUSH);
+    zsock_connect(mesh->outcomes, "%s", CM_ENDPOINT_OUTCOMES);
+    expect_said(mesh, "subscribe t.writer");
+}
+
+static void start(mesh_t *mesh)
+{
+    start_with(mesh, 10, 1 << 20, NULL);
+}
+
+static void stop(mesh_t *mesh)
+{
+    zactor_destroy(&mesh->gateway);
+    for (unsigned i = 0; i < SHARDS; i++)
+        zsock_destroy(&mesh->work[i]);
+    zsock_destroy(&mesh->outcomes);
+    zsock_destroy(&mesh->in);
+    zsock_destroy(&mesh->out);
+    cm_arena_destroy(&mesh->arena);
+}
+
+static void ready(mesh_t *mesh, unsigned shard, unsigned credits)
+{
+    cm_buffer_t frame = {0};
+    cm_outcome_ready("writer", shard, credits, false, &frame);
+    cm_frame_send(mesh->outcomes, &frame, 0);
+}
+
+static void deliver(mesh_t *mesh, const char *body)
+{
+    zstr_sendx(mesh->in, "deliver", "t.writer", body, NULL);
+}
+
+/* The next batch of a shard; ids and leases only, the frame is gone. */
+static bool next_batch(mesh_t *mesh, unsigned shard, int wait_ms, cm_delivery_batch_t *batch)
+{
+    zmq_msg_t frame;
+    zsock_set_rcvtimeo(mesh->work[shard], wait_ms);
+    if (!cm_frame_receive(mesh->work[shard], &frame, 0))
+        return false;
+    cm_arena_reset(mesh->arena);
+    char *copy = cm_arena_alloc(mesh->arena, zmq_msg_size(&frame));
+    memcpy(copy, zmq_msg_data(&frame), zmq_msg_size(&frame));
+    cm_status_t status =
+        cm_delivery_batch_decode(copy, zmq_msg_size(&frame), mesh->arena, batch, NULL);
+    zmq_msg_close(&frame);
+    cr_assert(eq(int, status, CM_OK));
+    return true;
+}
+
+/* Answer a batch with the same outcome for all. */
+static void answer(mesh_t *mesh, unsigned shard, const cm_delivery_batch_t *batch,
+                   cm_outcome_kind_t kind, unsigned credits)
+{
+    cm_outcome_builder_t builder = {0};
+    cm_buffer_t frame = {0};
+    for (size_t i = 0; i < batch->count; i++) {
+        cm_outcome_t outcome = {.lease = batch->items[i].lease,
+                                .kind = kind,
+                                .until_ms = 1,
+                                .message = {.body = batch->items[i].body}};
+        cm_outcome_builder_add(&builder, &outcome);
+    }
+    cm_outcome_builder_seal(&builder, "writer", shard, batch->batch_id, credits, &frame);
+    cm_frame_send(mesh->outcomes, &frame, 0);
+}
+
+static void both_ready(mesh_t *mesh)
+{
+    ready(mesh, 0, 2);
+    ready(mesh, 1, 2);
+}
+
+/* Wherever the tenant of the body belongs. */
+static unsigned take_from_any(mesh_t *mesh, cm_delivery_batch_t *batch)
+{
+    for (int tries = 0; tries < WAIT_MS / 10; tries++)
+        for (unsigned shard = 0; shard < SHARDS; shard++)
+            if (next_batch(mesh, shard, 10, batch))
+                return shard;
+    cr_assert(false, "no shard got a batch");
+    return 0;
+}
+
+Test(gateway, nothing_is_pulled_before_every_shard_is_ready, .timeout = 20)
+{
+    mesh_t mesh;
+    cm_delivery_batch_t batch;
+    start(&mesh);
+    ready(&mesh, 0, 2);
+    deliver(&mesh, "{\"customerId\":1}");
+    cr_expect(not(next_batch(&mesh, 0, QUIET_MS, &batch)));
+    cr_expect(not(next_batch(&mesh, 1, QUIET_MS, &batch)));
+    ready(&mesh, 1, 2);
+    /* the pull that is open now takes it at the next delivery */
+    deliver(&mesh, "{\"customerId\":1}");
+    take_from_any(&mesh, &batch);
+    stop(&mesh);
+}
+
+Test(gateway, one_tenant_always_goes_to_one_shard, .timeout = 20)
+{
+    mesh_t mesh;
+    cm_delivery_batch_t batch;
+    start(&mesh);
+    both_ready(&mesh);
+    deliver(&mesh, "{\"customerId\":\"6A2F4BD8-6d5c-4a53-9dd3-21c8f0f0a6a1\"}");
+    unsigned first = take_from_any(&mesh, &batch);
+    answer(&mesh, first, &batch, CM_OUTCOME_APPLIED, 1);
+    deliver(&mesh, "{ \"customerId\" : \"6a2f4bd86d5c4a539dd321c8f0f0a6a1\"}");
+    cr_expect(eq(uint, take_from_any(&mesh, &batch), first));
+    stop(&mesh);
+}
+
+Test(gateway, applied_stale_duplicate_and_dropped_are_acknowledged, .timeout = 20)
+{
+    mesh_t mesh;
+    cm_delivery_batch_t batch;
+    const cm_outcome_kind_t kinds[] = {CM_OUTCOME_APPLIED, CM_OUTCOME_STALE, CM_OUTCOME_DUPLICATE,
+                                       CM_OUTCOME_DROPPED};
+    start(&mesh);
+    both_ready(&mesh);
+    for (size_t i = 0; i < CM_LENGTH(kinds); i++) {
+        char expected[32];
+        deliver(&mesh, "{\"customerId\":1}");
+        unsigned shard = take_from_any(&mesh, &batch);
+        answer(&mesh, shard, &batch, kinds[i], 1);
+        snprintf(expected, sizeof expected, "ack %zu", i + 1);
+        expect_said(&mesh, expected);
+    }
+    stop(&mesh);
+}
+
+Test(gateway, a_retry_is_acknowledged_only_after_its_publish_is_confirmed, .timeout = 20)
+{
+    mesh_t mesh;
+    cm_delivery_batch_t batch;
+    start(&mesh);
+    both_ready(&mesh);
+    deliver(&mesh, "{\"customerId\":1}");
+    answer(&mesh, take_from_any(&mesh, &batch), &batch, CM_OUTCOME_RETRY, 1);
+    expect_said(&mesh, "publish t.republisher {\"customerId\":1}");
+    expect_silence(&mesh);
+    zstr_sendx(mesh.in, "confirm", NULL);
+    expect_said(&mesh, "ack 1");
+    stop(&mesh);
+}
+
+Test(gateway, a_publish_that_fails_is_repeated_and_never_acknowledged_before, .timeout = 20)
+{
+    mesh_t mesh;
+    cm_delivery_batch_t batch;
+    start(&mesh);
+    both_ready(&mesh);
+    deliver(&mesh, "bad");
+    answer(&mesh, take_from_any(&mesh, &batch), &batch, CM_OUTCOME_REJECT, 1);
+    expect_said(&mesh, "publish t.writer-errors bad");
+    zstr_sendx(mesh.in, "refuse", NULL);
+    expect_said(&mesh, "publish t.writer-errors bad");
+    zstr_sendx(mesh.in, "confirm", NULL);
+    expect_said(&mesh, "ack 1");
+    stop(&mesh);
+}
+
+Test(gateway, defer_and_release_give_the_delivery_back, .timeout = 20)
+{
+    mesh_t mesh;
+    cm_delivery_batch_t batch;
+    start(&mesh);
+    both_ready(&mesh);
+    deliver(&mesh, "{\"customerId\":1}");
+    answer(&mesh, take_from_any(&mesh, &batch), &batch, CM_OUTCOME_DEFER, 1);
+    expect_said(&mesh, "defer 1");
+    deliver(&mesh, "{\"customerId\":1}");
+    answer(&mesh, take_from_any(&mesh, &batch), &batch, CM_OUTCOME_RELEASE, 1);
+    expect_said(&mesh, "release 2");
+    stop(&mesh);
+}
+
+Test(gateway, no_more_than_two_batches_are_in_the_hands_of_a_shard, .timeout = 20)
+{
+    mesh_t mesh;
+    cm_delivery_batch_t batch;
+    start(&mesh);
+    both_ready(&mesh);
+    for (int i = 0; i < 3; i++) {
+        deliver(&mesh, "{\"customerId\":1}");
+        if (i < 2)
+            take_from_any(&mesh, &batch);
+    }
+    cr_expect(not(next_batch(&mesh, 0, QUIET_MS, &batch)));
+    cr_expect(not(next_batch(&mesh, 1, QUIET_MS, &batch)));
+    stop(&mesh);
+}
+
+Test(gateway, after_messages_of_which_few_fit_in_a_batch_pulling_goes_on, .timeout = 20)
+{
+    mesh_t mesh;
+    cm_delivery_batch_t batch;
+    char body[2048];
+    snprintf(body, sizeof body, "{\"customerId\":1,\"x\":\"%02000d\"}", 0);
+    start_with(&mesh, 160, 4096, NULL);
+    both_ready(&mesh);
+    for (unsigned i = 1; i <= 5; i++) {
+        char acknowledged[16];
+        deliver(&mesh, body);
+        answer(&mesh, take_from_any(&mesh, &batch), &batch, CM_OUTCOME_APPLIED, 1);
+        snprintf(acknowledged, sizeof acknowledged, "ack %u", i);
+        expect_said(&mesh, acknowledged);
+    }
+    stop(&mesh);
+}
+
+Test(gateway, a_new_incarnation_of_a_shard_gives_back_what_the_old_one_held, .timeout = 20)
+{
+    mesh_t mesh;
+    cm_delivery_batch_t batch;
+    cm_buffer_t frame = {0};
+    start(&mesh);
+    both_ready(&mesh);
+    deliver(&mesh, "{\"customerId\":1}");
+    unsigned shard = take_from_any(&mesh, &batch);
+    cm_outcome_ready("writer", shard, 0, true, &frame);
+    cm_frame_send(mesh.outcomes, &frame, 0);
+    expect_said(&mesh, "release 1");
+    stop(&mesh);
+}
+
+Test(gateway, a_shard_without_database_gets_nothing_and_its_waiting_batch_goes_back, .timeout = 20)
+{
+    mesh_t mesh;
+    cm_delivery_batch_t batch;
+    start(&mesh);
+    both_ready(&mesh);
+    deliver(&mesh, "{\"customerId\":1}");
+    unsigned shard = take_from_any(&mesh, &batch);
+    answer(&mesh, shard, &batch, CM_OUTCOME_RELEASE, 0);
+    expect_said(&mesh, "release 1");
+    deliver(&mesh, "{\"customerId\":1}");
+    deliver(&mesh, "{\"customerId\":2}");
+    cr_expect(not(next_batch(&mesh, shard, QUIET_MS, &batch)));
+    ready(&mesh, shard, 2);
+    stop(&mesh);
+}
+
+Test(gateway, drain_is_over_when_nothing_is_in_hand, .timeout = 20)
+{
+    mesh_t mesh;
+    cm_delivery_batch_t batch;
+    start(&mesh);
+    both_ready(&mesh);
+    deliver(&mesh, "{\"customerId\":1}");
+    unsigned shard = take_from_any(&mesh, &batch);
+    zstr_send(mesh.gateway, "DRAIN");
+    zsock_set_rcvtimeo(zactor_sock(mesh.gateway), QUIET_MS);
+    CM_CLEANUP(zstr_free) char *early = zstr_recv(mesh.gateway);
+    cr_expect(early == NULL);
+    answer(&mesh, shard, &batch, CM_OUTCOME_APPLIED, 1);
+    expect_said(&mesh, "ack 1");
+    zsock_set_rcvtimeo(zactor_sock(mesh.gateway), WAIT_MS);
+    CM_CLEANUP(zstr_free) char *drained = zstr_recv(mesh.gateway);
+    cr_assert(drained != NULL);
+    cr_expect(eq(str, drained, "DRAINED"));
+    stop(&mesh);
+}
+
+Test(gateway, stopping_releases_what_is_left_in_the_hands_of_shards, .timeout = 20)
+{
+    mesh_t mesh;
+    cm_delivery_batch_t batch;
+    start(&mesh);
+    both_ready(&mesh);
+    deliver(&mesh, "{\"customerId\":1}");
+    take_from_any(&mesh, &batch);
+    zactor_destroy(&mesh.gateway);
+    expect_said(&mesh, "release 1");
+    stop(&mesh);
+}
+
+static cm_actor_state_t next_state(zsock_t *reports)
+{
+    zsock_set_rcvtimeo(reports, WAIT_MS);
+    for (;;) {
+        zmq_msg_t frame;
+        cm_report_t report;
+        cr_assert(cm_frame_receive(reports, &frame, 0), "no report");
+        cm_status_t status =
+            cm_report_decode(zmq_msg_data(&frame), zmq_msg_size(&frame), &report, NULL);
+        cm_actor_state_t state = report.state;
+        bool tells = status == CM_OK && report.kind == CM_REPORT_STATE;
+        zmq_msg_close(&frame);
+        if (tells)
+            return state;
+    }
+}
+
+static void await_state(zsock_t *reports, cm_actor_state_t state)
+{
+    int tries = 0;
+    while (next_state(reports) != state)
+        cr_assert(lt(int, ++tries, 40), "the state does not come");
+}
+
+Test(gateway, a_subscription_that_delivers_again_is_refused_no_longer, .timeout = 20)
+{
+    mesh_t mesh;
+    cm_delivery_batch_t batch;
+    zsock_t *reports = zsock_new_pull("@" CM_ENDPOINT_REPORTS);
+    start_with(&mesh, 10, 1 << 20, CM_ENDPOINT_REPORTS);
+    both_ready(&mesh);
+    await_state(reports, CM_ACTOR_RUNNING);
+    zstr_sendx(mesh.in, "forbid", "t.writer", NULL);
+    await_state(reports, CM_ACTOR_STOPPED);
+    deliver(&mesh, "{\"customerId\":1}");
+    take_from_any(&mesh, &batch);
+    await_state(reports, CM_ACTOR_RUNNING);
+    stop(&mesh);
+    zsock_destroy(&reports);
+}
+
+/* Refused without end: what Redis says when it is short of memory. */
+Test(gateway, a_publish_that_is_refused_is_repeated_less_and_less_often, .timeout = 20)
+{
+    mesh_t mesh;
+    cm_delivery_batch_t batch;
+    start(&mesh);
+    both_ready(&mesh);
+    deliver(&mesh, "bad");
+    answer(&mesh, take_from_any(&mesh, &batch), &batch, CM_OUTCOME_REJECT, 1);
+    for (int i = 0; i < 5; i++) { /* 100, 200, 400, 800, 1600 ms */
+        expect_said(&mesh, "publish t.writer-errors bad");
+        zstr_sendx(mesh.in, "refuse", NULL);
+    }
+    expect_silence(&mesh);
+    expect_said(&mesh, "publish t.writer-errors bad");
+    stop(&mesh);
+}

@@ -1,0 +1,121 @@
+/* The books of the gateway, without its loop. */
+#include "actors/gateway_private.h"
+
+#include <criterion/criterion.h>
+#include <criterion/new/assert.h>
+
+typedef struct {
+    gateway_t gateway;
+    source_t writer, republisher;
+} books_t;
+
+static void open_books(books_t *books)
+{
+    *books = (books_t){0};
+    cm_reporter_open(&books->gateway.reporter, NULL, "gateway", NULL);
+    books->writer.table = cm_subscription(CM_SUBSCRIPTION_WRITER);
+    books->republisher.table = cm_subscription(CM_SUBSCRIPTION_REPUBLISHER);
+    for (int kind = 0; kind < CM_OUTCOME_COUNT; kind++)
+        books->writer.outcomes[kind] = books->republisher.outcomes[kind] =
+            cm_metrics_counter(books->gateway.reporter.metrics, "client_manager_x_total", "x", "");
+}
+
+static void close_books(books_t *books)
+{
+    cm_gateway_forget_publishes(&books->gateway);
+    cm_reporter_close(&books->gateway.reporter);
+}
+
+/* A retry that was published and is not confirmed. */
+static void publish_retry(books_t *books, source_t *source)
+{
+    publish_t *publish = calloc(1, sizeof *publish);
+    publish->token = ++books->gateway.next_token;
+    publish->source = source;
+    publish->kind = CM_OUTCOME_RETRY;
+    publish->message = calloc(1, sizeof *publish->message);
+    HASH_ADD(hh, books->gateway.publishes, token, sizeof publish->token, publish);
+}
+
+static void confirm_retry(books_t *books, source_t *source)
+{
+    cm_gateway_forget_publishes(&books->gateway);
+    cm_gateway_ledger_ended(&books->gateway, source, CM_OUTCOME_RETRY, 1);
+}
+
+static const cm_ledger_t *balanced(books_t *books)
+{
+    cm_gateway_ledger_balance(&books->gateway);
+    return &books->gateway.ledger;
+}
+
+Test(gateway_ledger, a_retry_waits_as_retrying_and_is_received_once)
+{
+    books_t books;
+    open_books(&books);
+    cm_gateway_ledger_received(&books.gateway, &books.writer);
+    confirm_retry(&books, &books.writer);
+    const cm_ledger_t *ledger = balanced(&books);
+    cr_expect(eq(u64, ledger->received, 1));
+    cr_expect(eq(u64, ledger->retrying, 1));
+    cr_expect(eq(i64, cm_ledger_drift(ledger), 0));
+    cm_gateway_ledger_received(&books.gateway, &books.republisher);
+    cm_gateway_ledger_ended(&books.gateway, &books.republisher, CM_OUTCOME_APPLIED, 1);
+    ledger = balanced(&books);
+    cr_expect(eq(u64, ledger->received, 1));
+    cr_expect(eq(u64, ledger->retrying, 0));
+    cr_expect(eq(u64, ledger->applied, 1));
+    cr_expect(eq(i64, cm_ledger_drift(ledger), 0));
+    close_books(&books);
+}
+
+Test(gateway_ledger, a_retry_delivered_before_its_publish_is_confirmed_is_not_received_twice)
+{
+    books_t books;
+    open_books(&books);
+    cm_gateway_ledger_received(&books.gateway, &books.writer);
+    publish_retry(&books, &books.writer);
+    cm_gateway_ledger_received(&books.gateway, &books.republisher);
+    cm_gateway_ledger_ended(&books.gateway, &books.republisher, CM_OUTCOME_APPLIED, 1);
+    const cm_ledger_t *ledger = balanced(&books);
+    cr_expect(eq(u64, ledger->received, 1));
+    cr_expect(eq(u64, ledger->in_flight, 0));
+    cr_expect(eq(i64, cm_ledger_drift(ledger), 0));
+    confirm_retry(&books, &books.writer);
+    ledger = balanced(&books);
+    cr_expect(eq(u64, ledger->received, 1));
+    cr_expect(eq(u64, ledger->retrying, 0));
+    cr_expect(eq(i64, cm_ledger_drift(ledger), 0));
+    close_books(&books);
+}
+
+Test(gateway_ledger, a_retry_of_another_instance_is_received_here)
+{
+    books_t books;
+    open_books(&books);
+    cm_gateway_ledger_received(&books.gateway, &books.republisher);
+    cm_gateway_ledger_ended(&books.gateway, &books.republisher, CM_OUTCOME_REJECT, 1);
+    const cm_ledger_t *ledger = balanced(&books);
+    cr_expect(eq(u64, ledger->received, 1));
+    cr_expect(eq(u64, ledger->dead, 1));
+    cr_expect(eq(i64, cm_ledger_drift(ledger), 0));
+    close_books(&books);
+}
+
+Test(gateway_ledger, what_is_given_back_was_not_received_and_a_deferred_retry_is_retrying)
+{
+    books_t books;
+    open_books(&books);
+    cm_gateway_ledger_received(&books.gateway, &books.writer);
+    cm_gateway_ledger_ended(&books.gateway, &books.writer, CM_OUTCOME_RELEASE, 1);
+    cr_expect(eq(u64, balanced(&books)->received, 0));
+    cm_gateway_ledger_received(&books.gateway, &books.writer);
+    confirm_retry(&books, &books.writer);
+    cm_gateway_ledger_received(&books.gateway, &books.republisher);
+    cm_gateway_ledger_ended(&books.gateway, &books.republisher, CM_OUTCOME_DEFER, 1);
+    const cm_ledger_t *ledger = balanced(&books);
+    cr_expect(eq(u64, ledger->retrying, 1));
+    cr_expect(eq(u64, ledger->deferred_total, 1));
+    cr_expect(eq(i64, cm_ledger_drift(ledger), 0));
+    close_books(&books);
+}

@@ -1,0 +1,110 @@
+#include "actors/wiring.h"
+
+#include <criterion/criterion.h>
+#include <criterion/new/assert.h>
+#include <string.h>
+
+static void fill(cm_options_t *options, int64_t shards)
+{
+    *options = (cm_options_t){0};
+    options->monitor.listen = "";
+    options->writer.shards = shards;
+    options->republisher.shards = 1;
+}
+
+static const cm_service_t *service(const cm_mesh_t *mesh, const char *name)
+{
+    for (size_t i = 0; i < mesh->service_count; i++)
+        if (strcmp(mesh->services[i].name, name) == 0)
+            return &mesh->services[i];
+    return NULL;
+}
+
+Test(wiring, every_sub_worker_has_a_subscription)
+{
+    for (size_t i = 0; i < cm_wiring_count; i++) {
+        bool found = false;
+        for (int id = 0; id < CM_SUBSCRIPTION_COUNT; id++)
+            found |= strcmp(cm_subscription((cm_subscription_id_t)id)->subworker,
+                            cm_wiring[i].subworker) == 0;
+        cr_expect(found, "%s has no subscription", cm_wiring[i].subworker);
+    }
+}
+
+Test(wiring, without_names_every_sub_worker_runs)
+{
+    static cm_mesh_t mesh;
+    cm_options_t options;
+    cm_error_t err = {0};
+    fill(&options, 3);
+    cr_assert(eq(int, cm_mesh_lay_out(&mesh, &options, NULL, 0, &err), CM_OK));
+    cr_expect(eq(sz, mesh.route_count, cm_wiring_count));
+    cr_expect(service(&mesh, "writer/2") != NULL);
+    cr_expect(service(&mesh, "writer/3") == NULL);
+    cr_expect(service(&mesh, "dead-letter/0") != NULL);
+}
+
+/* The gateway starts last and is asked to stop after the sub-workers: it pulls for those that are
+ * there, and takes their last outcomes. The monitor hears of all. */
+Test(wiring, the_gateway_outlives_the_sub_workers_and_the_monitor_all)
+{
+    static cm_mesh_t mesh;
+    cm_options_t options;
+    cm_error_t err = {0};
+    fill(&options, 1);
+    cr_assert(eq(int, cm_mesh_lay_out(&mesh, &options, NULL, 0, &err), CM_OK));
+    const cm_service_t *writer = service(&mesh, "writer/0"), *gateway = service(&mesh, "gateway");
+    const cm_service_t *monitor = service(&mesh, "monitor");
+    cr_assert(writer && gateway && monitor);
+    cr_expect(lt(int, writer->stop_order, gateway->stop_order));
+    cr_expect(lt(int, gateway->stop_order, monitor->stop_order));
+    cr_expect(eq(ptr, (void *)&mesh.services[0], (void *)monitor));
+    cr_expect(eq(ptr, (void *)&mesh.services[mesh.service_count - 1], (void *)gateway));
+    cr_expect(writer->drains && gateway->drains && !monitor->drains);
+}
+
+Test(wiring, only_what_is_named_runs)
+{
+    static cm_mesh_t mesh;
+    cm_options_t options;
+    cm_error_t err = {0};
+    const char *const names[] = {"dead-letter"};
+    fill(&options, 2);
+    cr_assert(eq(int, cm_mesh_lay_out(&mesh, &options, names, 1, &err), CM_OK));
+    cr_expect(eq(sz, mesh.route_count, 1));
+    cr_expect(service(&mesh, "writer/0") == NULL);
+    cr_expect(eq(sz, mesh.expected_count, 2)); /* it and the gateway */
+}
+
+Test(wiring, a_sub_worker_named_twice_runs_once)
+{
+    static cm_mesh_t mesh;
+    cm_options_t options;
+    cm_error_t err = {0};
+    const char *const names[] = {"writer", "writer"};
+    fill(&options, 1);
+    cr_assert(eq(int, cm_mesh_lay_out(&mesh, &options, names, 2, &err), CM_OK));
+    cr_expect(eq(sz, mesh.route_count, 1));
+    cr_expect(eq(sz, mesh.subworker_count, 1));
+}
+
+Test(wiring, an_unknown_name_lists_the_known_ones)
+{
+    static cm_mesh_t mesh;
+    cm_options_t options;
+    cm_error_t err = {0};
+    const char *const names[] = {"wirter"};
+    fill(&options, 1);
+    cr_assert(eq(int, cm_mesh_lay_out(&mesh, &options, names, 1, &err), CM_MISCONFIGURED));
+    cr_expect(strstr(err.message, "\"wirter\"") != NULL);
+    cr_expect(strstr(err.message, "writer, republisher") != NULL);
+}
+
+Test(wiring, more_actors_than_fit_are_refused)
+{
+    static cm_mesh_t mesh;
+    cm_options_t options;
+    cm_error_t err = {0};
+    fill(&options, CM_SERVICES_MAX);
+    cr_expect(eq(int, cm_mesh_lay_out(&mesh, &options, NULL, 0, &err), CM_MISCONFIGURED));
+}

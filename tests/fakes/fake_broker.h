@@ -1,0 +1,20 @@
+/* fake_broker - a broker driver whose other end is the test.
+ *
+ * The test pushes commands to CM_FAKE_BROKER_IN and reads what the gateway did from
+ * CM_FAKE_BROKER_OUT, in order:
+ *   in   "deliver SUBSCRIPTION BODY"   next message; delivered when a pull allows it
+ *        "confirm" / "refuse"          the oldest open publish ends: stored / unavailable
+ *        "up" / "down"                 the link
+ *        "forbid SUBSCRIPTION"         it is refused, until the next delivery
+ *   out  "subscribe TOPIC", "ack N", "release N", "defer N", "publish TOPIC BODY"
+ * Leases count from 1 in the order of deliveries. Attributes of a delivery: retryCount=0.
+ */
+#ifndef CM_TESTS_FAKE_BROKER_H
+#define CM_TESTS_FAKE_BROKER_H
+#include "runtime/broker/broker.h"
+
+#define CM_FAKE_BROKER_IN  "inproc://fake-broker/in"
+#define CM_FAKE_BROKER_OUT "inproc://fake-broker/out"
+
+extern const cm_broker_driver_t cm_broker_fake;
+#endif

@@ -1,0 +1,314 @@
+#include "tests/support/broker_harness.h"
+
+#include "runtime/clock.h"
+#include "tests/support/redis_server.h"
+
+#include <criterion/criterion.h>
+#include <criterion/new/assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- the drivers ----------------------------------------------------------------------------- */
+
+struct cm_test_server {
+    cm_test_redis_t redis;
+};
+
+static cm_test_server_t *redis_start(char uri[256])
+{
+    cm_test_server_t *server = calloc(1, sizeof *server);
+    cm_test_redis_start(&server->redis);
+    snprintf(uri, 256, "%s", server->redis.uri);
+    return server;
+}
+
+static void redis_stop(cm_test_server_t *server)
+{
+    cm_test_redis_stop(&server->redis);
+    free(server);
+}
+
+static void redis_cut(cm_test_server_t *server)
+{
+    cm_test_redis_run(&server->redis, "CLIENT KILL TYPE normal");
+}
+
+const cm_test_broker_row_t cm_test_brokers[] = {
+    {"redis", &cm_broker_redis_streams, redis_start, redis_stop, redis_cut},
+};
+const size_t cm_test_broker_count = sizeof cm_test_brokers / sizeof cm_test_brokers[0];
+
+/* ---- events ---------------------------------------------------------------------------------- */
+
+/* Room for one more item in an array that doubles at powers of two. */
+static void *grown(void *items, size_t count, size_t size)
+{
+    if (count & (count - 1))
+        return items;
+    items = realloc(items, (count ? count * 2 : 1) * size);
+    if (!items)
+        abort();
+    return items;
+}
+
+static void on_delivery(void *ctx, const cm_broker_delivery_t *from)
+{
+    cm_test_client_t *self = ctx;
+    self->deliveries = grown(self->deliveries, self->delivered, sizeof *self->deliveries);
+    cm_test_delivery_t *to = &self->deliveries[self->delivered++];
+    *to = (cm_test_delivery_t){
+        .lease = from->lease,
+        .subscription = from->subscription,
+        .attempt = from->attempt,
+        .publish_ms = from->publish_ms,
+        .arrived_ms = cm_clock_epoch_ms(),
+        .body = cm_arena_copy(self->arena, from->message.body),
+        .attribute_count = from->message.attribute_count,
+    };
+    snprintf(to->message_id, sizeof to->message_id, "%.*s", CM_STR_ARG(from->message_id));
+    to->attributes =
+        cm_arena_alloc(self->arena, (to->attribute_count + 1) * sizeof *to->attributes);
+    for (size_t i = 0; i < to->attribute_count; i++)
+        to->attributes[i] =
+            (cm_attribute_t){cm_arena_copy(self->arena, from->message.attributes[i].name),
+                             cm_arena_copy(self->arena, from->message.attributes[i].value)};
+}
+
+static void on_pulled(void *ctx, int subscription, size_t received)
+{
+    cm_test_client_t *self = ctx;
+    self->pulled[subscription]++;
+    self->last_pull[subscription] = received;
+    if (self->keep_pulling[subscription])
+        cm_broker_pull(self->broker, subscription, self->keep_pulling[subscription]);
+}
+
+static void on_published(void *ctx, uint64_t token, cm_status_t status, const cm_error_t *err)
+{
+    cm_test_client_t *self = ctx;
+    self->published = grown(self->published, self->published_count, sizeof *self->published);
+    cm_test_published_t *to = &self->published[self->published_count++];
+    to->token = token;
+    to->status = status;
+    snprintf(to->code, sizeof to->code, "%s", status == CM_OK ? "" : err->code);
+}
+
+static void on_lapsed(void *ctx, cm_lease_t lease)
+{
+    cm_test_client_t *self = ctx;
+    self->lapsed = grown(self->lapsed, self->lapsed_count, sizeof *self->lapsed);
+    self->lapsed[self->lapsed_count++] = lease;
+}
+
+static void on_lost(void *ctx, int subscription, uint64_t count, const char *why)
+{
+    (void)subscription, (void)why;
+    cm_test_client_t *self = ctx;
+    self->lost_events++;
+    self->lost_count += count;
+}
+
+static void on_link(void *ctx, bool up, const cm_error_t *err)
+{
+    cm_test_client_t *self = ctx;
+    if (up) {
+        self->ups++;
+    } else {
+        self->downs++;
+        self->link_error = *err;
+    }
+}
+
+static void on_refused(void *ctx, int subscription, const cm_error_t *err)
+{
+    (void)subscription;
+    cm_test_client_t *self = ctx;
+    self->refusals++;
+    self->refusal = *err;
+}
+
+static void on_depth(void *ctx, int subscription, const cm_broker_depth_t *depth)
+{
+    (void)subscription;
+    cm_test_client_t *self = ctx;
+    self->depths++;
+    self->depth = *depth;
+}
+
+static void on_warning(void *ctx, const char *text)
+{
+    cm_test_client_t *self = ctx;
+    size_t used = strlen(self->warning);
+    self->warnings++;
+    snprintf(self->warning + used, sizeof self->warning - used, "%s\n", text);
+}
+
+/* ---- the loop -------------------------------------------------------------------------------- */
+
+static int end_turn(zloop_t *loop, int timer, void *arg)
+{
+    (void)loop, (void)timer, (void)arg;
+    return -1;
+}
+
+/* Serve events for a few milliseconds. */
+static void turn(cm_test_client_t *self, int ms)
+{
+    zloop_timer(self->loop, (size_t)ms, 1, end_turn, NULL);
+    zloop_start(self->loop);
+}
+
+bool cm_test_run_all(cm_test_client_t **clients, size_t count, bool (*condition)(void *ctx),
+                     void *ctx, int deadline_ms)
+{
+    int64_t deadline = cm_clock_mono_ms() + deadline_ms;
+    while (!condition(ctx)) {
+        if (cm_clock_mono_ms() > deadline)
+            return false;
+        for (size_t i = 0; i < count; i++)
+            turn(clients[i], 2);
+    }
+    return true;
+}
+
+bool cm_test_run(cm_test_client_t *self, bool (*condition)(void *ctx), void *ctx)
+{
+    return cm_test_run_all(&self, 1, condition, ctx, CM_TEST_DEADLINE_MS);
+}
+
+static bool never(void *ctx)
+{
+    (void)ctx;
+    return false;
+}
+
+void cm_test_run_for(cm_test_client_t **clients, size_t count, int ms)
+{
+    cm_test_run_all(clients, count, never, NULL, ms);
+}
+
+/* ---- a client -------------------------------------------------------------------------------- */
+
+void cm_test_client_begin(cm_test_client_t *self, const cm_broker_driver_t *driver, const char *uri,
+                          const char *consumer, int lease_ms)
+{
+    *self = (cm_test_client_t){.loop = zloop_new(), .arena = cm_arena_new(65536)};
+    cm_broker_options_t options = {
+        .uri = uri, .consumer = consumer, .lease_ms = lease_ms ? lease_ms : 30000, .poll_ms = 100};
+    cm_broker_events_t events = {
+        .ctx = self,
+        .on_delivery = on_delivery,
+        .on_pulled = on_pulled,
+        .on_published = on_published,
+        .on_lapsed = on_lapsed,
+        .on_lost = on_lost,
+        .on_link = on_link,
+        .on_refused = on_refused,
+        .on_depth = on_depth,
+        .on_warning = on_warning,
+    };
+    cm_error_t err = {0};
+    if (cm_broker_open(&self->broker, driver, self->loop, &options, &events, &err) != CM_OK)
+        cr_fatal("cannot open %s: %s", uri, err.message);
+}
+
+static bool is_up(void *ctx)
+{
+    return ((cm_test_client_t *)ctx)->ups > 0;
+}
+
+void cm_test_client_open(cm_test_client_t *self, const cm_broker_driver_t *driver, const char *uri,
+                         const char *consumer, int lease_ms)
+{
+    cm_test_client_begin(self, driver, uri, consumer, lease_ms);
+    if (!cm_test_run(self, is_up, self))
+        cr_fatal("%s: the link does not come up: %s", uri, self->link_error.message);
+}
+
+void cm_test_client_close(cm_test_client_t *self)
+{
+    cm_broker_close(&self->broker);
+    zloop_destroy(&self->loop);
+    cm_arena_destroy(&self->arena);
+    free(self->deliveries);
+    free(self->published);
+    free(self->lapsed);
+    *self = (cm_test_client_t){0};
+}
+
+/* ---- waiting --------------------------------------------------------------------------------- */
+
+typedef struct {
+    cm_test_client_t *client;
+    const size_t *counter;
+    size_t count;
+} counted_t;
+
+static bool reached(void *ctx)
+{
+    const counted_t *goal = ctx;
+    return *goal->counter >= goal->count;
+}
+
+static void await(cm_test_client_t *self, const size_t *counter, size_t count, const char *what)
+{
+    counted_t goal = {self, counter, count};
+    if (!cm_test_run(self, reached, &goal))
+        cr_fatal("waited for %zu %s, there are %zu", count, what, *counter);
+}
+
+void cm_test_await_counter(cm_test_client_t *self, const size_t *counter, size_t count)
+{
+    await(self, counter, count, "events");
+}
+
+void cm_test_await_deliveries(cm_test_client_t *self, size_t count)
+{
+    await(self, &self->delivered, count, "deliveries");
+}
+
+void cm_test_await_published(cm_test_client_t *self, size_t count)
+{
+    await(self, &self->published_count, count, "confirmations");
+}
+
+void cm_test_await_pulled(cm_test_client_t *self, int subscription, size_t count)
+{
+    await(self, &self->pulled[subscription], count, "ended pulls");
+}
+
+static bool is_settled(void *ctx)
+{
+    return cm_broker_settled(((cm_test_client_t *)ctx)->broker);
+}
+
+void cm_test_await_settled(cm_test_client_t *self)
+{
+    memset(self->keep_pulling, 0, sizeof self->keep_pulling);
+    if (!cm_test_run(self, is_settled, self))
+        cr_fatal("the broker does not settle");
+}
+
+cm_broker_depth_t cm_test_depth(cm_test_client_t *self, int subscription)
+{
+    size_t before = self->depths;
+    cm_broker_depth(self->broker, subscription);
+    await(self, &self->depths, before + 1, "depths");
+    return self->depth;
+}
+
+void cm_test_publish(cm_test_client_t *self, const char *topic, const char *body)
+{
+    size_t before = self->published_count;
+    cm_message_t message = {.body = cm_str(body)};
+    cm_broker_publish(self->broker, topic, &message, before + 1);
+    cm_test_await_published(self, before + 1);
+    if (self->published[before].status != CM_OK)
+        cr_fatal("publishing failed: %s", self->published[before].code);
+}
+
+void cm_test_keep_pulling(cm_test_client_t *self, int subscription, size_t max)
+{
+    self->keep_pulling[subscription] = max;
+    cm_broker_pull(self->broker, subscription, max);
+}

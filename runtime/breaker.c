@@ -10,7 +10,6 @@
 enum {
     WINDOW_MS = 10000,
     WINDOW_MIN = 10,  /* fewer results say too little about a share */
-    RAMP_FULL = 4096, /* the next step after this one is unlimited */
 };
 
 void cm_breaker_init(cm_breaker_t *self, int open_after, int probe_min_ms, int probe_max_ms,
@@ -66,7 +65,6 @@ static void close_down(cm_breaker_t *self)
     self->state = CM_BREAKER_CLOSED;
     self->opened_at_ms = 0;
     self->next_probe_ms = 0;
-    self->ramp = 1;
     self->reason[0] = '\0';
     memset(&self->window, 0, sizeof self->window);
     cm_backoff_reset(&self->backoff);
@@ -80,8 +78,6 @@ static bool record_closed(cm_breaker_t *self, cm_status_t status, const cm_error
         open_up(self, status, err, now_ms);
         return true;
     }
-    if (!failed && self->ramp > 0)
-        self->ramp = self->ramp < RAMP_FULL ? self->ramp * 2 : 0;
     return false;
 }
 
@@ -109,8 +105,7 @@ bool cm_breaker_allows(cm_breaker_t *self, int64_t now_ms)
 {
     if (self->state == CM_BREAKER_OPEN && now_ms >= self->next_probe_ms) {
         self->state = CM_BREAKER_HALF_OPEN;
-        self->ramp = 1;
-    }
+        }
     return self->state != CM_BREAKER_OPEN;
 }
 

@@ -3,10 +3,9 @@
  * A pure state machine over results and time; it does no I/O. closed -> open after `open_after`
  * unavailable results in a row, or when at least half of the last 20 results within 10 s were
  * unavailable (given ten of them); open -> half-open when the probe is due (full jitter between
- * probe_min and probe_max); half-open -> closed by a success, -> open by a failure. After closing,
- * the number of messages a caller may have under way ramps 1, 2, 4, ... up to unlimited, one step
- * per success. Rule: reliability, section 3.5. Only CM_UNAVAILABLE and CM_MISCONFIGURED count as
- * failures; CM_CANCELLED, and whatever arrives while open, count as nothing.
+ * probe_min and probe_max); half-open -> closed by a success, -> open by a failure. Only
+ * CM_UNAVAILABLE and CM_MISCONFIGURED count as failures; CM_CANCELLED, and whatever arrives while
+ * open, count as nothing. Rule: reliability, section 3.5.
  */
 #ifndef CM_RUNTIME_BREAKER_H
 #define CM_RUNTIME_BREAKER_H
@@ -25,7 +24,6 @@ typedef struct {
     int64_t opened_at_ms;  /* monotonic, of the outage; 0 when closed */
     int64_t next_probe_ms; /* monotonic; meaningful when open */
     unsigned failures;     /* in a row */
-    size_t ramp;           /* messages allowed at once; 0 = unlimited */
     cm_backoff_t backoff;
     struct {
         int64_t at_ms[20];

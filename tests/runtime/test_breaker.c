@@ -34,11 +34,10 @@ static cm_breaker_t half_open_breaker(void)
     return breaker;
 }
 
-Test(breaker, a_new_one_allows_without_limit)
+Test(breaker, a_new_one_is_closed)
 {
     cm_breaker_t breaker = new_breaker();
     cr_expect(cm_breaker_allows(&breaker, START_MS));
-    cr_expect(eq(sz, breaker.ramp, 0));
     cr_expect(eq(int, cm_breaker_wait_ms(&breaker, START_MS), 0));
     cr_expect(eq(i64, breaker.opened_at_ms, 0));
 }
@@ -169,13 +168,6 @@ Test(breaker, the_first_probe_is_due_within_the_shortest_wait)
     cr_expect(eq(int, cm_breaker_wait_ms(&breaker, START_MS + wait_ms), 0));
 }
 
-Test(breaker, half_open_allows_one_message_at_a_time)
-{
-    cm_breaker_t breaker = half_open_breaker();
-    cr_expect(eq(sz, breaker.ramp, 1));
-    cr_expect(cm_breaker_allows(&breaker, breaker.next_probe_ms));
-}
-
 Test(breaker, a_failed_probe_opens_again_with_longer_waits)
 {
     cm_breaker_t breaker = half_open_breaker();
@@ -205,28 +197,6 @@ Test(breaker, a_good_probe_closes_and_forgets_the_outage)
     for (int i = 1; i < OPEN_AFTER; i++)
         cr_expect(not(record(&breaker, CM_UNAVAILABLE, START_MS + 600)), "failure %d", i);
     cr_expect(record(&breaker, CM_UNAVAILABLE, START_MS + 600));
-}
-
-Test(breaker, after_closing_the_allowance_doubles_with_each_success)
-{
-    cm_breaker_t breaker = half_open_breaker();
-    record(&breaker, CM_OK, START_MS);
-    for (size_t ramp = 1; ramp <= 4096; ramp *= 2) {
-        cr_assert(eq(sz, breaker.ramp, ramp));
-        cr_assert(not(record(&breaker, CM_OK, START_MS)));
-    }
-    cr_expect(eq(sz, breaker.ramp, 0), "unlimited");
-    record(&breaker, CM_OK, START_MS);
-    cr_expect(eq(sz, breaker.ramp, 0), "and stays so");
-}
-
-Test(breaker, a_failure_on_the_way_up_takes_no_step)
-{
-    cm_breaker_t breaker = half_open_breaker();
-    record(&breaker, CM_OK, START_MS);
-    record(&breaker, CM_OK, START_MS);
-    record(&breaker, CM_UNAVAILABLE, START_MS);
-    cr_expect(eq(sz, breaker.ramp, 2));
 }
 
 Test(breaker, results_that_arrive_while_open_change_nothing)

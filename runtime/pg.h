@@ -1,7 +1,7 @@
 /* pg - one PostgreSQL connection: connects without blocking, pipelines, classifies every failure.
  *
  * Owned by one thread. Statements given a key are prepared once and kept in an LRU of prepared_max;
- * a statement that PostgreSQL says is gone or stale (26000, 0A000) is forgotten, so that a
+ * while all of them are in use, a further one runs unprepared. A statement that PostgreSQL says is gone or stale (26000, 0A000) is forgotten, so that a
  * repetition prepares it anew.
  *
  * Session settings on connect: statement_timeout, lock_timeout, idle_in_transaction_session_timeout

@@ -60,8 +60,8 @@ static bool send_leftovers(cm_pg_t *self)
     return true;
 }
 
-/* The statement of key, sent to be prepared when it is new; the least recently used one makes room.
- */
+/* The statement of key, sent to be prepared when it is new. The least recently used one makes room,
+ * unless that is still in use: then *ret_prepared stays NULL, and this one runs unprepared. */
 static bool send_prepare(cm_pg_t *self, const cm_pg_statement_t *statement, int index,
                          cm_pg_prepared_t **ret_prepared)
 {
@@ -70,6 +70,8 @@ static bool send_prepare(cm_pg_t *self, const cm_pg_statement_t *statement, int 
         return true;
     if (cm_pg_cache_count(&self->cache) >= self->options.prepared_max) {
         cm_pg_prepared_t *oldest = cm_pg_cache_oldest(&self->cache);
+        if (cm_pg_cache_is_in_use(&self->cache, oldest, self->options.prepared_max))
+            return true;
         cm_pg_cache_retire(&self->cache, oldest);
         if (!send_deallocate(self, oldest))
             return false;
@@ -82,16 +84,15 @@ static bool send_prepare(cm_pg_t *self, const cm_pg_statement_t *statement, int 
 
 static bool send_statement(cm_pg_t *self, const cm_pg_statement_t *statement, int index)
 {
-    if (!statement->key || self->options.prepared_max == 0) {
-        expect(&self->pipeline, CM_PG_ITEM_STATEMENT, index, NULL);
+    cm_pg_prepared_t *prepared = NULL;
+    if (statement->key && self->options.prepared_max > 0 &&
+        !send_prepare(self, statement, index, &prepared))
+        return false;
+    expect(&self->pipeline, CM_PG_ITEM_STATEMENT, index, prepared);
+    if (!prepared)
         return PQsendQueryParams(self->conn, statement->sql, statement->count, statement->types,
                                  statement->values, statement->lengths, statement->formats,
                                  statement->result_format) == 1;
-    }
-    cm_pg_prepared_t *prepared = NULL;
-    if (!send_prepare(self, statement, index, &prepared))
-        return false;
-    expect(&self->pipeline, CM_PG_ITEM_STATEMENT, index, prepared);
     return PQsendQueryPrepared(self->conn, prepared->name, statement->count, statement->values,
                                statement->lengths, statement->formats,
                                statement->result_format) == 1;

@@ -15,6 +15,7 @@ typedef struct cm_pg_prepared {
     char *key;
     char name[CM_PG_PREPARED_NAME_MAX]; /* never used twice on a connection */
     bool on_server;                     /* its PREPARE was confirmed */
+    uint64_t used_at;                   /* uses of the cache, up to its last */
     struct cm_pg_prepared *prev, *next; /* while retired */
     UT_hash_handle hh;                  /* while cached */
 } cm_pg_prepared_t;
@@ -23,6 +24,7 @@ typedef struct {
     cm_pg_prepared_t *cached; /* hash; its insertion order is the order of last use */
     cm_pg_prepared_t *retired;
     uint32_t last_id;
+    uint64_t uses;
     bool deallocate_all; /* the server lost some: make it forget the rest, too */
 } cm_pg_cache_t;
 
@@ -31,6 +33,8 @@ cm_pg_prepared_t *cm_pg_cache_use(cm_pg_cache_t *self, const char *key);
 cm_pg_prepared_t *cm_pg_cache_add(cm_pg_cache_t *self, const char *key);
 size_t cm_pg_cache_count(const cm_pg_cache_t *self);
 cm_pg_prepared_t *cm_pg_cache_oldest(const cm_pg_cache_t *self);
+/* It was used lately: within a few times as many uses as there may be statements. */
+bool cm_pg_cache_is_in_use(const cm_pg_cache_t *self, const cm_pg_prepared_t *prepared, size_t max);
 bool cm_pg_cache_is_retired(const cm_pg_cache_t *self, const cm_pg_prepared_t *prepared);
 void cm_pg_cache_retire(cm_pg_cache_t *self, cm_pg_prepared_t *prepared); /* no-op when it is */
 void cm_pg_cache_remove(cm_pg_cache_t *self, cm_pg_prepared_t *prepared); /* and free */

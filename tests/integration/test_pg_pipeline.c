@@ -469,21 +469,45 @@ static void select_number(world_t *world, int number)
     add(world, key, sql);
 }
 
+static void select_numbers(world_t *world, const int *numbers, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        begin(world);
+        select_number(world, numbers[i]);
+        cr_expect(eq(int, run(world), CM_OK));
+    }
+}
+
+static bool is_prepared(world_t *world, int number)
+{
+    char sql[128];
+    snprintf(sql, sizeof sql,
+             "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE 'SELECT %d %%'",
+             number);
+    return ask(world->pg, sql) == 1;
+}
+
 Test(pg_prepared, least_recently_used_makes_room, .timeout = 30)
 {
     CM_CLEANUP(tear_down) world_t world = {0};
     set_up(&world, 3);
-    static const int use[] = {1, 2, 3, 1, 4};
-    for (size_t i = 0; i < CM_LENGTH(use); i++) {
-        begin(&world);
-        select_number(&world, use[i]);
-        cr_expect(eq(int, run(&world), CM_OK));
-    }
+    select_numbers(&world, (int[]){1, 2, 3}, 3);
+    for (int i = 0; i < 10; i++) /* 2 is not needed for long */
+        select_numbers(&world, (int[]){1, 3}, 2);
+    select_numbers(&world, (int[]){4}, 1);
     cr_expect(eq(i64, prepared(&world), 3));
-    cr_expect(eq(i64,
-                 ask(world.pg, "SELECT count(*) FROM pg_prepared_statements"
-                               " WHERE statement LIKE 'SELECT 2 %'"),
-                 0));
+    cr_expect(not(is_prepared(&world, 2)));
+    cr_expect(is_prepared(&world, 4));
+}
+
+Test(pg_prepared, what_is_in_use_makes_no_room, .timeout = 30)
+{
+    CM_CLEANUP(tear_down) world_t world = {0};
+    set_up(&world, 3);
+    for (int i = 0; i < 10; i++)
+        select_numbers(&world, (int[]){1, 2, 3, 4}, 4);
+    for (int number = 1; number <= 4; number++)
+        cr_expect(eq(int, is_prepared(&world, number), number < 4));
 }
 
 Test(pg_prepared, more_statements_than_may_be_kept_run_in_one_pipeline, .timeout = 30)

@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 enum { BACKOFF_BASE_MS = 500, BACKOFF_CAP_MS = 30000, EXIT_UNCLEAN = 1 };
+/* Some send a signal to the process and to its group at once: that is one wish, told twice. */
+enum { SAME_SIGNAL_MS = 1000 };
 enum { EXIT_UNAVAILABLE = 69, EXIT_MISCONFIGURED = 78, EXIT_SIGNAL = 128 };
 
 typedef enum {
@@ -41,7 +43,9 @@ typedef struct {
     size_t count, first_starts; /* settled, of count */
     const cm_supervisor_options_t *options;
     zmq_pollitem_t *items; /* one a slot, then the signals */
-    int signal_fd, signals, exit_code;
+    int signal_fd, exit_code;
+    int signal; /* the first; 0 = none yet */
+    int64_t signalled_at_ms;
     phase_t phase;
     int64_t deadline_ms; /* of draining, or of stopping what has stop_order */
     int stop_order;
@@ -314,11 +318,16 @@ static void read_signals(supervisor_t *self)
     while (read(self->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
         if (info.ssi_signo == SIGHUP)
             continue;
-        if (++self->signals > 1) {
+        int64_t now_ms = cm_clock_mono_ms();
+        if (!self->signal)
+            self->signalled_at_ms = now_ms;
+        else if ((int)info.ssi_signo != self->signal ||
+                 now_ms - self->signalled_at_ms >= SAME_SIGNAL_MS) {
             self->exit_code = EXIT_SIGNAL + (int)info.ssi_signo;
             self->phase = PHASE_LEAVING;
             return;
         }
+        self->signal = (int)info.ssi_signo;
         if (!going_down(self))
             begin_drain(self);
     }

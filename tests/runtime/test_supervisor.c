@@ -380,6 +380,16 @@ Test(supervisor, a_second_signal_leaves_at_once, .timeout = 20)
         zclock_sleep(1);
 }
 
+/* As timeout(1) sends it: to the process, and to its group. */
+Test(supervisor, one_signal_told_twice_is_one_wish, .timeout = 20)
+{
+    script_t a = {0};
+    cm_service_t services[] = {SERVICE("a", &a, .drains = true)};
+    record_t record = {.signal_on_ready = SIGTERM, .signal_again = SIGTERM};
+    cr_assert(eq(int, run(services, 1, &record), 0));
+    cr_expect(eq(str, record.story, "a:running ready a:draining a:stopped"));
+}
+
 Test(supervisor, a_hang_up_changes_nothing, .timeout = 20)
 {
     script_t a = {.leaves_early = true};

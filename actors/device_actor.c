@@ -265,6 +265,21 @@ static void reserve_scratch(device_actor_t *self, size_t count)
     self->scratch_cap = count;
 }
 
+/* Defer a tenant that is parked, or was for a lock that is still there. A write would find that out
+ * by waiting for the lock, and every other tenant of this shard with it. */
+static void wait_if_parked(device_actor_t *self, cm_job_tenant_t *tenant, int64_t now_ms)
+{
+    cm_error_t err = {0};
+    const char *id = tenant->store.tenant;
+    int wait_ms = cm_tenant_directory_parked_ms(self->directory, id, now_ms);
+    if (!wait_ms && cm_tenant_directory_on_trial(self->directory, id, now_ms) &&
+        cm_device_store_try_lock(self->store, id, &err) == CM_TRANSIENT)
+        wait_ms = cm_tenant_directory_park(self->directory, id, now_ms);
+    if (wait_ms)
+        cm_device_job_settle(self->current, tenant, CM_OUTCOME_DEFER,
+                             cm_clock_epoch_ms() + wait_ms);
+}
+
 /* Settle the tenants that are not to be written now: unknown, suspended, deleted, parked. */
 static cm_status_t resolve(device_actor_t *self, cm_error_t *err)
 {
@@ -283,11 +298,8 @@ static cm_status_t resolve(device_actor_t *self, cm_error_t *err)
     int64_t now_ms = cm_clock_mono_ms();
     for (size_t i = 0; i < count; i++) {
         cm_job_tenant_t *tenant = &job->tenants[i];
-        if (tenant->settled || settle_by_state(self, tenant, states[i]))
-            continue;
-        int parked_ms = cm_tenant_directory_parked_ms(self->directory, ids[i], now_ms);
-        if (parked_ms)
-            cm_device_job_settle(job, tenant, CM_OUTCOME_DEFER, cm_clock_epoch_ms() + parked_ms);
+        if (!tenant->settled && !settle_by_state(self, tenant, states[i]))
+            wait_if_parked(self, tenant, now_ms);
     }
     cm_device_job_select(job);
     return CM_OK;

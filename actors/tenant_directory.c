@@ -159,6 +159,12 @@ int cm_tenant_directory_parked_ms(const cm_tenant_directory_t *self, const char 
                : 0;
 }
 
+bool cm_tenant_directory_on_trial(const cm_tenant_directory_t *self, const char *id, int64_t now_ms)
+{
+    const entry_t *entry = find(self, id);
+    return entry && entry->park_ms && entry->parked_until_ms <= now_ms;
+}
+
 size_t cm_tenant_directory_parked_count(const cm_tenant_directory_t *self, int64_t now_ms)
 {
     size_t count = 0;

@@ -9,6 +9,7 @@
 #define CM_ACTORS_TENANT_DIRECTORY_H
 #include "schema/tenant_registry.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 
 typedef struct cm_tenant_directory cm_tenant_directory_t;
@@ -31,6 +32,9 @@ void cm_tenant_directory_unpark(cm_tenant_directory_t *self,
                                 const char *id); /* a write went well */
 /* Milliseconds that id stays parked; 0 when it is not. */
 int cm_tenant_directory_parked_ms(const cm_tenant_directory_t *self, const char *id,
+                                  int64_t now_ms);
+/* It was parked, its time is over, and no write has gone well since: try it with care. */
+bool cm_tenant_directory_on_trial(const cm_tenant_directory_t *self, const char *id,
                                   int64_t now_ms);
 size_t cm_tenant_directory_parked_count(const cm_tenant_directory_t *self, int64_t now_ms);
 #endif

@@ -59,6 +59,9 @@ const char cm_device_sql_session[] =
 const char cm_device_sql_lock_devices[] = "LOCK TABLE @schema@.devices IN ROW EXCLUSIVE MODE";
 const char cm_device_sql_lock_tombstones[] =
     "LOCK TABLE @schema@.device_tombstones IN ACCESS EXCLUSIVE MODE";
+const char cm_device_sql_try_lock[] =
+    "BEGIN; LOCK TABLE @schema@.devices, @schema@.device_tombstones"
+    " IN ROW EXCLUSIVE MODE NOWAIT";
 
 #define KEEP(at, column) column " = CASE WHEN d." at " > r.removed_at THEN d." column " END"
 #define OF_REMOVED "d.application_code = r.application_code AND d.client_id = r.client_id"

@@ -14,6 +14,9 @@ extern const char cm_device_sql_session[];
 /* Before a removal: no writer may be in the tenant. Two commands; why these, see device_sql.c. */
 extern const char cm_device_sql_lock_devices[], cm_device_sql_lock_tombstones[];
 
+/* What every write locks, without waiting for it; leaves a transaction open. */
+extern const char cm_device_sql_try_lock[];
+
 /* Removals: cm_device_sql_bind_removals(). Answers the keys of the tombstones that moved. */
 extern const char cm_device_sql_remove[];
 

@@ -2,6 +2,7 @@
 #include "runtime/cleanup.h"
 #include "schema/device_sql.h"
 #include "schema/device_store_private.h"
+#include "schema/sql.h"
 
 #include <assert.h>
 #include <poll.h>
@@ -87,6 +88,16 @@ cm_status_t cm_device_store_pump(cm_device_store_t *self, bool *ret_done, cm_err
         status = failure.status = CM_TRANSIENT;
     if (status != CM_OK && err)
         *err = failure;
+    return status;
+}
+
+cm_status_t cm_device_store_try_lock(cm_device_store_t *self, const char *tenant, cm_error_t *err)
+{
+    assert(self->phase == CM_DEVICE_PHASE_NONE);
+    char schema[CM_TENANT_SCHEMA_MAX];
+    cm_status_t status = cm_sql_exec(self->pg, cm_device_sql_try_lock,
+                                     cm_tenant_id_schema(tenant, schema), err);
+    cm_pg_rollback(self->pg);
     return status;
 }
 

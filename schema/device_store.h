@@ -52,6 +52,11 @@ cm_status_t cm_device_store_begin(cm_device_store_t *self, cm_store_tenant_t *te
 cm_status_t cm_device_store_pump(cm_device_store_t *self, bool *ret_done, cm_error_t *err);
 bool cm_device_store_wants_write(const cm_device_store_t *self);
 
+/* Is the device table of tenant free of locks that a write would wait for? Does not wait itself: one
+ * round trip, a second one when it is. CM_TRANSIENT with 55P03 when it is locked; CM_MISSING and the
+ * others as for a write. Not during a write. */
+cm_status_t cm_device_store_try_lock(cm_device_store_t *self, const char *tenant, cm_error_t *err);
+
 /* After a failed write, find what is to blame; blocking. The tenant whose statement failed is set
  * apart and the others are written again; within it, deadlocks and the like are tried again in
  * place up to three times, a permanent fault is bisected until the bad rows stand alone (at most

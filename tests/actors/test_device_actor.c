@@ -120,6 +120,26 @@ Test(device_actor, a_locked_tenant_is_parked_and_its_next_deliveries_are_deferre
     cm_mesh_stop(&mesh);
 }
 
+/* The second round comes when the tenant's time is over: a write would wait for the lock. */
+Test(device_actor, a_tenant_that_is_still_locked_is_not_written_to_find_out, .timeout = 20)
+{
+    cm_subworker_mesh_t mesh;
+    cm_outcome_frame_t frame;
+    fail_rule(0, "2", NULL, NULL, CM_TRANSIENT, "55P03");
+    start_writer(&mesh, HOLD_MS);
+    cm_mesh_expect_ready(&mesh);
+    add(&mesh, "2", "a", "m");
+    cm_mesh_expect_batch(&mesh, cm_mesh_send(&mesh), &frame);
+    cr_expect(eq(int, frame.items[0].kind, CM_OUTCOME_RETRY));
+    while (atomic_load(&fake_device_store.lock_tries) == 0) {
+        add(&mesh, "2", "a", "m");
+        cm_mesh_expect_batch(&mesh, cm_mesh_send(&mesh), &frame);
+        cr_assert(eq(int, frame.items[0].kind, CM_OUTCOME_DEFER));
+    }
+    cr_expect(eq(int, atomic_load(&fake_device_store.tenants_written), 1));
+    cm_mesh_stop(&mesh);
+}
+
 static void expect_one_tenant_deferred(cm_status_t status, const char *code)
 {
     cm_subworker_mesh_t mesh;

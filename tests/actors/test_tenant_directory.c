@@ -98,5 +98,10 @@ Test(tenant_directory, a_parked_tenant_comes_free_at_its_time_and_no_other_is_to
     cr_expect(eq(sz, cm_tenant_directory_parked_count(directory, 5400), 1));
     cr_expect(eq(int, cm_tenant_directory_parked_ms(directory, "1", 6000), 0));
     cr_expect(eq(sz, cm_tenant_directory_parked_count(directory, 6000), 0));
+    cr_expect(not(cm_tenant_directory_on_trial(directory, "1", 5999)));
+    cr_expect(cm_tenant_directory_on_trial(directory, "1", 6000));
+    cr_expect(not(cm_tenant_directory_on_trial(directory, "2", 6000)));
+    cm_tenant_directory_unpark(directory, "1");
+    cr_expect(not(cm_tenant_directory_on_trial(directory, "1", 6000)));
     cm_tenant_directory_destroy(&directory);
 }

@@ -79,6 +79,21 @@ cm_status_t cm_device_store_pump(cm_device_store_t *self, bool *ret_done, cm_err
     return write_all(self, err);
 }
 
+cm_status_t cm_device_store_try_lock(cm_device_store_t *self, const char *tenant, cm_error_t *err)
+{
+    (void)self;
+    atomic_fetch_add(&fake_device_store.lock_tries, 1);
+    for (size_t i = 0; i < CM_FAKE_RULES; i++) {
+        const cm_fake_rule_t *rule = &fake_device_store.rules[i];
+        if (strcmp(rule->error.code, "55P03") == 0 && rule->tenant &&
+            strcmp(rule->tenant, tenant) == 0) {
+            *err = rule->error;
+            return rule->error.status;
+        }
+    }
+    return CM_OK;
+}
+
 bool cm_device_store_wants_write(const cm_device_store_t *self)
 {
     (void)self;

@@ -292,6 +292,21 @@ Test(device_isolate, a_locked_tenant_fails_whole_and_alone)
     store_tear_down(&world);
 }
 
+Test(device_isolate, a_lock_is_noticed_without_waiting_and_without_a_trace)
+{
+    store_world_t world = {0};
+    store_set_up(&world);
+    cr_expect(eq(int, cm_device_store_try_lock(world.store, "a", &world.err), CM_OK));
+    cm_test_sql(world.other, "BEGIN");
+    cm_test_sql(world.other, "LOCK TABLE tenant_a.device_tombstones"); /* ours is gone */
+    cr_expect(eq(int, cm_device_store_try_lock(world.store, "a", &world.err), CM_TRANSIENT));
+    cr_expect(eq(str, (char *)world.err.code, "55P03"));
+    cm_test_sql(world.other, "ROLLBACK");
+    cr_expect(eq(int, cm_device_store_try_lock(world.store, "gone", &world.err), CM_MISSING));
+    cr_expect(eq(int, cm_device_store_try_lock(world.store, "a", &world.err), CM_OK));
+    store_tear_down(&world);
+}
+
 Test(device_isolate, a_commit_that_fails_is_blamed_on_the_right_tenant)
 {
     store_world_t world = {0};

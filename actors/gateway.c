@@ -34,6 +34,8 @@ static void on_pulled(void *ctx, int subscription, size_t received)
         size_t average = source->pulled_bytes / received + 128;
         size_t decayed = source->size_estimate - source->size_estimate / 16;
         source->size_estimate = average > decayed ? average : decayed;
+        if (received >= source->pull_limit && received < (size_t)self->options->gateway.pull_max)
+            source->pull_limit *= 2;
         if (source->refused_until_ms)
             source->refused_until_ms = cm_clock_mono_ms();
     }

@@ -7,7 +7,9 @@
  * what is left and exit Owns the broker link; never blocks.
  *
  * Bounds: a shard is sent a batch only against its credit (two in flight); what is pulled beyond
- * that waits in one batch per shard and subscription (gateway.batch_max, gateway.batch_bytes);
+ * that waits in one batch per shard and subscription (gateway.batch_max, gateway.batch_bytes); no
+ * pull brings more than gateway.pull_max messages, nor, by the sizes seen lately, more bytes than
+ * fit, and the first ones ask for few;
  * pulling stops when any shard has no room, or gateway.publish_max messages wait for confirmation.
  * Order of effects: publish, confirmed, then acknowledge. Rule: DESIGN sections 2 and 4.
  */

@@ -38,7 +38,8 @@ static cm_status_t open_worker(gateway_t *self, worker_t *worker, const cm_gatew
                                                          .table = table,
                                                          .worker = worker,
                                                          .place = place++,
-                                                         .size_estimate = 1024};
+                                                         .size_estimate = 1024,
+                                                         .pull_limit = CM_PULL_FIRST};
     }
     return CM_OK;
 }
@@ -134,7 +135,8 @@ static size_t room_for(const gateway_t *self, const source_t *source)
 {
     size_t batch_max = source->worker->batch_max;
     size_t bytes_max = (size_t)self->options->gateway.batch_bytes;
-    size_t room = (size_t)self->options->gateway.pull_max;
+    size_t pull_max = (size_t)self->options->gateway.pull_max;
+    size_t room = source->pull_limit < pull_max ? source->pull_limit : pull_max;
     bool waiting = false;
     for (unsigned i = 0; i < source->worker->shard_count; i++) {
         const shard_t *shard = &source->worker->shards[i];
@@ -151,7 +153,7 @@ static size_t room_for(const gateway_t *self, const source_t *source)
      * while there is something to wait for. A single message larger than the room left goes alone.
      */
     size_t fair = batch_max / 16;
-    if (waiting && room < fair && room < (size_t)self->options->gateway.pull_max)
+    if (waiting && room < fair && room < pull_max && room < source->pull_limit)
         return 0;
     return room ? room : 1;
 }

@@ -9,7 +9,7 @@
 #include "runtime/hash.h"
 #include "runtime/log.h"
 
-enum { CM_SHARD_MAX = 64, CM_BATCHES_IN_FLIGHT = 2, CM_SOURCES_PER_WORKER = 2 };
+enum { CM_SHARD_MAX = 64, CM_BATCHES_IN_FLIGHT = 2, CM_SOURCES_PER_WORKER = 2, CM_PULL_FIRST = 16 };
 
 typedef struct gateway gateway_t;
 typedef struct worker worker_t;
@@ -56,6 +56,7 @@ typedef struct source { /* one subscription */
     bool pulling;
     int64_t refused_until_ms; /* monotonic; the broker says so again before then; 0 = it is not */
     size_t size_estimate;     /* bytes of a message, decaying maximum of recent averages */
+    size_t pull_limit;        /* messages in a pull: few until their size is known */
     size_t pulled_bytes;      /* of the pull under way */
     cm_metric_t *received, *outcomes[CM_OUTCOME_COUNT], *seconds;
     cm_metric_t *ready, *unacked, *deferred, *oldest;

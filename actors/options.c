@@ -37,7 +37,7 @@ static const cm_config_key_t keys[] = {
      "milliseconds without a sign of life after which another instance may take a delivery"},
     {"broker.poll_ms", CM_CONFIG_INT, AT(broker.poll_ms), "500", 10, 10000, NULL, false,
      "milliseconds an idle pull waits at the broker"},
-    {"gateway.pull_max", CM_CONFIG_INT, AT(gateway.pull_max), "1000", 1, 10000, NULL, false,
+    {"gateway.pull_max", CM_CONFIG_INT, AT(gateway.pull_max), "250", 1, 10000, NULL, false,
      "messages asked of the broker at once"},
     {"gateway.batch_max", CM_CONFIG_INT, AT(gateway.batch_max), "5000", 1, 50000, NULL, false,
      "deliveries in one batch for a shard"},

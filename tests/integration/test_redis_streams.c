@@ -1,60 +1,13 @@
 /* What only Redis can do to its driver, and what only this driver promises; the rest is in
- * test_broker.c. Each test has a server of its own, since it is killed, filled and emptied. */
+ * test_broker.c. */
 #include "runtime/clock.h"
-#include "tests/support/broker_harness.h"
-#include "tests/support/redis_server.h"
+#include "tests/integration/redis_case.h"
 
-#include <criterion/criterion.h>
-#include <criterion/new/assert.h>
 #include <stdio.h>
 #include <string.h>
 
-#define STREAM "client-manager.writer"
-
-enum { LEASE_MS = 1000 };
-
-static cm_test_redis_t server;
-
-static void start_server(void)
-{
-    cm_test_redis_start(&server);
-}
-
-static void start_durable(void)
-{
-    server.durable = true;
-    cm_test_redis_start(&server);
-}
-
-static void stop_server(void)
-{
-    cm_test_redis_stop(&server);
-}
-
 TestSuite(redis_streams, .init = start_server, .fini = stop_server, .timeout = 60);
 TestSuite(redis_durable, .init = start_durable, .fini = stop_server, .timeout = 60);
-
-static void open_client(cm_test_client_t *client, const char *consumer, int lease_ms)
-{
-    cm_test_client_open(client, &cm_broker_redis_streams, server.uri, consumer, lease_ms);
-    cm_broker_subscribe(client->broker, STREAM);
-}
-
-static void hold(cm_test_client_t *client, size_t count)
-{
-    for (size_t i = 0; i < count; i++)
-        cm_test_publish(client, STREAM, "x");
-    cm_broker_pull(client->broker, 0, count);
-    cm_test_await_deliveries(client, count);
-    cm_test_await_pulled(client, 0, 1);
-}
-
-static void ack_all(cm_test_client_t *client)
-{
-    for (size_t i = 0; i < client->delivered; i++)
-        cm_broker_ack(client->broker, &client->deliveries[i].lease, 1);
-    cm_test_await_settled(client);
-}
 
 typedef struct {
     cm_broker_t *broker;

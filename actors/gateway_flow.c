@@ -123,6 +123,8 @@ void cm_gateway_take(gateway_t *self, const cm_broker_delivery_t *delivery)
     assert(source);
     shard_t *shard = &source->worker->shards[route(source->worker, delivery)];
     pending_t *pending = &shard->pending[source->place];
+    if (pending->builder.count == 0)
+        cm_buffer_reserve(&pending->builder.frame, pending->usual_bytes);
     remember(pending, delivery->lease, delivery->publish_ms);
     cm_delivery_builder_add(&pending->builder, delivery->lease, delivery, cm_clock_mono_ms());
     source->pulled_bytes += delivery->message.body.len;
@@ -191,6 +193,8 @@ static void send_batch(gateway_t *self, shard_t *shard, source_t *source)
     pending->cap = 0;
     cm_buffer_t frame;
     cm_delivery_builder_seal(&pending->builder, batch->id, source->table->id, &frame);
+    size_t decayed = pending->usual_bytes - pending->usual_bytes / 4;
+    pending->usual_bytes = frame.len > decayed ? frame.len : decayed;
     shard->credits--;
     cm_metric_add(self->batches, 1);
     cm_metric_add(self->batch_rows, batch->count);

@@ -28,6 +28,7 @@ typedef struct { /* a batch being built */
     cm_lease_t *leases; /* owned, capacity batch_cap */
     int64_t *publish_ms;
     size_t cap;
+    size_t usual_bytes; /* of a batch, decaying maximum: to make room at once */
 } pending_t;
 
 typedef struct shard {

@@ -43,7 +43,7 @@ static const cm_config_key_t keys[] = {
      "deliveries in one batch for a shard"},
     {"gateway.batch_bytes", CM_CONFIG_INT, AT(gateway.batch_bytes), "8388608", 1024, 268435456,
      NULL, false, "bytes in one batch for a shard"},
-    {"gateway.batch_age_ms", CM_CONFIG_INT, AT(gateway.batch_age_ms), "20", 0, 10000, NULL, false,
+    {"gateway.batch_age_ms", CM_CONFIG_INT, AT(gateway.batch_age_ms), "250", 0, 10000, NULL, false,
      "milliseconds a batch may wait to fill while its shard has other work"},
     {"gateway.publish_max", CM_CONFIG_INT, AT(gateway.publish_max), "10000", 1, 1000000, NULL,
      false, "retries and dead letters waiting for the broker's confirmation before pulling pauses"},

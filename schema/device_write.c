@@ -198,10 +198,32 @@ static cm_str_t text_of(const PGresult *result, int row, int column)
     return (cm_str_t){PQgetvalue(result, row, column), (size_t)PQgetlength(result, row, column)};
 }
 
+static bool has_part(const cm_store_item_t *item, unsigned char part)
+{
+    return part == CM_DEVICE_PART_REMOVAL ? cm_device_sql_is_removal(&item->change)
+                                          : cm_device_sql_has_register(&item->change);
+}
+
+/* Each row is written once, so as many as were sent are all of them: the usual case. */
+static bool take_all_written(cm_device_group_t *group, unsigned char part, const PGresult *result)
+{
+    size_t sent = 0;
+    for (size_t i = 0; i < group->count; i++)
+        sent += has_part(group->items[i], part);
+    if (sent != (size_t)PQntuples(result))
+        return false;
+    for (size_t i = 0; i < group->count; i++)
+        if (has_part(group->items[i], part))
+            group->parts[i] |= part;
+    return true;
+}
+
 /* Rows written, by their keys. They come in the order of the items, so each is found a step on. */
 static void take_written(cm_device_group_t *group, unsigned char part, const PGresult *result)
 {
     size_t at = 0;
+    if (take_all_written(group, part, result))
+        return;
     for (int row = 0; row < PQntuples(result); row++) {
         cm_str_t application_code = text_of(result, row, 0), client_id = text_of(result, row, 1);
         size_t left = group->count;

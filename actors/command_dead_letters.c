@@ -337,7 +337,8 @@ static cm_status_t replay_one(replay_t *self, const cm_dead_letter_t *item, cm_e
     cm_attribute_set(&list, CM_ATTRIBUTE_REPLAY_COUNT, cm_str(count));
     cm_attribute_set(&list, CM_ATTRIBUTE_ORIGIN_TOPIC, item->origin_topic);
     cm_attribute_set(&list, CM_ATTRIBUTE_ORIGIN_MESSAGE_ID, item->origin_message_id);
-    cm_message_t message = {item->body, list.items, list.count};
+    cm_message_t message = {
+        .body = item->body, .attributes = list.items, .attribute_count = list.count};
     cm_status_t status = cm_publisher_send(self->publisher, topic, &message, err);
     if (status == CM_OK) /* confirmed before it is marked: a crash between replays it twice */
         status = cm_publisher_flush(self->publisher, err);

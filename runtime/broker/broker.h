@@ -28,6 +28,7 @@ typedef struct { /* all borrowed */
     cm_str_t body;
     const cm_attribute_t *attributes;
     size_t attribute_count;
+    cm_str_t ordering_key; /* absent = none; a broker without such keys ignores it */
 } cm_message_t;
 
 /* Names one held delivery; never 0; not reused within 2^32 deliveries. */
@@ -67,8 +68,8 @@ typedef struct {
     /* One subscription cannot be consumed (missing, no right); the others go on. */
     void (*on_refused)(void *ctx, int subscription, const cm_error_t *err);
     void (*on_depth)(void *ctx, int subscription, const cm_broker_depth_t *depth);
-    /* The broker is set up in a way that can lose messages; told once, in plain words. May
-     * be NULL. */
+    /* Something an operator should know: the broker is set up in a way that can lose messages,
+     * answers cannot be read. Told when it is noticed, in plain words. May be NULL. */
     void (*on_warning)(void *ctx, const char *text);
 } cm_broker_events_t;
 
@@ -77,6 +78,7 @@ typedef struct {
     const char *consumer; /* unique name of this instance */
     int lease_ms;         /* how long a delivery is ours without a sign of life, at least 1000 */
     int poll_ms;          /* how long an idle pull waits at the broker */
+    const void *driver;   /* options of the driver's own, as in its header; NULL = its defaults */
 } cm_broker_options_t;
 
 typedef struct cm_broker cm_broker_t;
@@ -129,4 +131,5 @@ void cm_broker_depth(cm_broker_t *self, int subscription);
 bool cm_broker_settled(cm_broker_t *self);
 
 extern const cm_broker_driver_t cm_broker_redis_streams;
+extern const cm_broker_driver_t cm_broker_google_pubsub;
 #endif

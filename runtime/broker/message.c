@@ -5,7 +5,8 @@
 
 static size_t content_size(const cm_message_t *message)
 {
-    size_t size = message->attribute_count * sizeof(cm_attribute_t) + message->body.len;
+    size_t size = message->attribute_count * sizeof(cm_attribute_t) + message->body.len +
+                  message->ordering_key.len;
     for (size_t i = 0; i < message->attribute_count; i++)
         size += message->attributes[i].name.len + message->attributes[i].value.len;
     return size;
@@ -34,5 +35,7 @@ cm_message_t *cm_message_copy(const cm_message_t *message)
     *copy = (cm_message_t){.body = copy_text(&at, message->body),
                            .attributes = attributes,
                            .attribute_count = message->attribute_count};
+    if (message->ordering_key.ptr)
+        copy->ordering_key = copy_text(&at, message->ordering_key);
     return copy;
 }

@@ -128,7 +128,9 @@ static size_t deliver(cm_streams_sub_t *sub, const redisReply *entries, const bo
             .attempt = tries && tries->integer > 1 && tries->integer <= INT32_MAX
                            ? (int)tries->integer
                            : 1,
-            .message = {entry->body, entry->attributes, entry->attribute_count},
+            .message = {.body = entry->body,
+                        .attributes = entry->attributes,
+                        .attribute_count = entry->attribute_count},
         };
         self->events.on_delivery(self->events.ctx, &delivery);
         delivered++;

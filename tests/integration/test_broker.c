@@ -560,7 +560,8 @@ BROKER_TEST(refuses_an_address_that_is_none)
     cm_error_t err = {0};
     zloop_t *loop = zloop_new();
     cm_test_client_t sample;
-    cm_broker_options_t options = {"nonsense", "a", 1000, 100};
+    cm_broker_options_t options = {
+        .uri = "nonsense", .consumer = "a", .lease_ms = 1000, .poll_ms = 100};
     cm_broker_events_t events;
     memset(&events, 1, sizeof events); /* never called */
     (void)sample;

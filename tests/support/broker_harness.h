@@ -8,7 +8,7 @@
 #define CM_TESTS_SUPPORT_BROKER_HARNESS_H
 #include "runtime/broker/broker.h"
 
-enum { CM_TEST_SUBSCRIPTIONS = 4, CM_TEST_DEADLINE_MS = 15000 };
+enum { CM_TEST_SUBSCRIPTIONS = 160, CM_TEST_DEADLINE_MS = 15000 };
 
 typedef struct cm_test_server cm_test_server_t;
 
@@ -29,7 +29,7 @@ typedef struct { /* a delivery, copied */
     int subscription, attempt;
     char message_id[64];
     int64_t publish_ms, arrived_ms; /* epoch */
-    cm_str_t body;
+    cm_str_t body, ordering_key;
     cm_attribute_t *attributes;
     size_t attribute_count;
 } cm_test_delivery_t;
@@ -72,6 +72,11 @@ void cm_test_client_open(cm_test_client_t *self, const cm_broker_driver_t *drive
 /* The same without waiting. */
 void cm_test_client_begin(cm_test_client_t *self, const cm_broker_driver_t *driver, const char *uri,
                           const char *consumer, int lease_ms);
+/* As begin, with the driver's own options (cm_broker_options_t.driver). */
+void cm_test_client_begin_with(cm_test_client_t *self, const cm_broker_driver_t *driver,
+                               const char *uri, const char *consumer, int lease_ms,
+                               const void *own);
+void cm_test_client_await_up(cm_test_client_t *self);
 void cm_test_client_close(cm_test_client_t *self); /* as a crash: nothing is given back */
 
 /* Run the loops of count clients until condition(ctx) holds; false after deadline_ms. */

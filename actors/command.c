@@ -295,7 +295,12 @@ cm_status_t cm_command_load(const cm_invocation_t *invocation, const char *file,
         all[count++] = settings[i];
     for (size_t i = 0; i < invocation->setting_count; i++)
         all[count++] = invocation->settings[i];
-    cm_config_sources_t sources = {file, invocation->environment, all, count};
+    cm_config_sources_t sources = {.file = file,
+                                   .environ_ = invocation->environment,
+                                   .flags = all,
+                                   .flag_count = count,
+                                   .aliases = cm_options_aliases,
+                                   .alias_count = cm_options_alias_count};
     CM_CLEANUP(cm_buffer_destroy) cm_buffer_t faults = {0};
     cm_error_t err = {0};
     cm_status_t status = cm_config_load(ret_config, &cm_options_table, &sources, &faults, &err);

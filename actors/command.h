@@ -115,6 +115,8 @@ int cm_command_dead_letters_purge(const cm_invocation_t *invocation);
 int cm_command_publish(const cm_invocation_t *invocation);
 int cm_command_config_check(const cm_invocation_t *invocation);
 int cm_command_config_show(const cm_invocation_t *invocation);
+int cm_command_broker_check(const cm_invocation_t *invocation);
+int cm_command_broker_create(const cm_invocation_t *invocation);
 int cm_command_doctor(const cm_invocation_t *invocation);
 int cm_command_dev(const cm_invocation_t *invocation);
 int cm_command_help_man(const cm_invocation_t *invocation);

@@ -1,5 +1,8 @@
+#include "actors/broker_choice.h"
 #include "actors/command.h"
 #include "actors/table.h"
+#include "proto/subscription.h"
+#include "runtime/broker/google_pubsub_admin.h"
 #include "runtime/cleanup.h"
 #include "runtime/redis.h"
 #include "schema/checkup.h"
@@ -92,6 +95,31 @@ static void check_redis(doctor_t *self, const cm_options_t *options)
             "CONFIG SET maxmemory-policy noeviction: others throw messages away");
 }
 
+/* ---- Google Pub/Sub ------------------------------------------------------------------------- */
+
+static void check_pubsub(doctor_t *self, const cm_options_t *options)
+{
+    cm_error_t err = {0};
+    cm_broker_choice_t choice;
+    cm_pubsub_admin_t *admin = NULL;
+    char path[16 + CM_TOPIC_NAME_MAX] = "subscriptions/";
+    cm_broker_choose(&choice, options, "doctor");
+    cm_subscription_topic(CM_SUBSCRIPTION_WRITER, options->broker.prefix, path + strlen(path));
+    cm_status_t status = cm_pubsub_admin_open(&admin, &choice.options, &err);
+    if (status == CM_OK)
+        status = cm_pubsub_admin_call(admin, CM_HTTP_GET, path, NULL, NULL, &err);
+    if (status == CM_OK)
+        say(self, "pubsub connection", GOOD, cm_pubsub_admin_project(admin), "");
+    else if (strcmp(err.code, "PERMISSION_DENIED") == 0) /* running needs no right to look */
+        say(self, "pubsub connection", WARNING, err.message,
+            "grant roles/pubsub.viewer, then: client-manager broker check");
+    else
+        say(self, "pubsub connection", BAD, err.message,
+            status == CM_MISSING ? "client-manager broker create"
+                                 : "check pubsub.project and pubsub.credentials_file");
+    cm_pubsub_admin_close(&admin);
+}
+
 static void check_limits(doctor_t *self)
 {
     struct rlimit limit;
@@ -109,7 +137,10 @@ int cm_command_doctor(const cm_invocation_t *invocation)
     doctor_t self = {0};
     cm_table_start(&self.table, columns, CM_LENGTH(columns), invocation->json);
     check_postgres(&self, invocation->options);
-    check_redis(&self, invocation->options);
+    if (invocation->options->broker.kind == CM_BROKER_REDIS)
+        check_redis(&self, invocation->options);
+    else
+        check_pubsub(&self, invocation->options);
     check_limits(&self);
     cm_table_end(&self.table);
     fprintf(stderr, "%d failed, %d warnings\n", self.failed, self.warned);

@@ -121,7 +121,13 @@ const cm_command_t cm_commands[] = {
      cm_command_config_check},
     {"config show", "", 0, 0, "show every key with its value and where it came from", NULL,
      NO_FLAGS, true, cm_command_config_show},
-    {"doctor", "", 0, 0, "check database, Redis and the rights this service needs",
+    {"broker check", "", 0, 0, "check that topics and subscriptions are there, as they should be",
+     "Changes nothing. Each fault is told with the command that mends it; exit code 1 when a topic "
+     "or subscription is missing or would lose messages.",
+     NO_FLAGS, true, cm_command_broker_check},
+    {"broker create", "", 0, 0, "create the topics and subscriptions that are missing",
+     "What exists is checked and left as it is.", NO_FLAGS, true, cm_command_broker_create},
+    {"doctor", "", 0, 0, "check database, broker and the rights this service needs",
      "Changes nothing. Each check is told with what mends it.", NO_FLAGS, true, cm_command_doctor},
     {"dev", "", 0, 0, "private servers, demo tenants, traffic: the whole service on this machine",
      "Starts a private PostgreSQL 15 and Redis 7 on sockets in a directory of its own, creates "

@@ -49,8 +49,9 @@ static void on_published(void *ctx, uint64_t token, cm_status_t status, const cm
 
 static void on_lapsed(void *ctx, cm_lease_t lease)
 {
-    (void)lease; /* what becomes of it here is harmless: its acknowledgement does nothing */
     gateway_t *self = ctx;
+    cm_gateway_lapsed(self,
+                      lease); /* in the hands of a shard it is harmless: its ack does nothing */
     cm_metric_add(self->lapsed, 1);
     unsigned withheld = 0;
     if (cm_log_allowed(&self->lapsed_log, 1000, &withheld))
@@ -117,7 +118,7 @@ static void forget_refusals(gateway_t *self)
 static void on_warning(void *ctx, const char *text)
 {
     (void)ctx;
-    cm_log(CM_LOG_WARN, "gateway", "broker is not safe", "cause=\"%s\"", text);
+    cm_log(CM_LOG_WARN, "gateway", "broker warns", "cause=\"%s\"", text);
 }
 
 static void on_depth(void *ctx, int subscription, const cm_broker_depth_t *depth)
@@ -244,12 +245,7 @@ static void open_metrics(gateway_t *self)
 
 static cm_status_t open_broker(gateway_t *self, cm_error_t *err)
 {
-    cm_broker_options_t options = {
-        .uri = self->options->redis.uri,
-        .consumer = self->args->consumer,
-        .lease_ms = (int)self->options->broker.lease_ms,
-        .poll_ms = (int)self->options->broker.poll_ms,
-    };
+    cm_broker_choose(&self->choice, self->options, self->args->consumer);
     cm_broker_events_t events = {.ctx = self,
                                  .on_delivery = on_delivery,
                                  .on_pulled = on_pulled,
@@ -260,8 +256,8 @@ static cm_status_t open_broker(gateway_t *self, cm_error_t *err)
                                  .on_refused = on_refused,
                                  .on_warning = on_warning,
                                  .on_depth = on_depth};
-    cm_status_t status =
-        cm_broker_open(&self->broker, self->args->driver, self->loop, &options, &events, err);
+    cm_status_t status = cm_broker_open(&self->broker, self->args->driver, self->loop,
+                                        &self->choice.options, &events, err);
     for (size_t i = 0; status == CM_OK && i < self->source_count; i++) {
         char topic[CM_TOPIC_NAME_MAX];
         cm_subscription_topic(self->sources[i].table->id, self->options->broker.prefix, topic);

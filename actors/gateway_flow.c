@@ -232,7 +232,8 @@ static void flush(gateway_t *self, source_t *source)
     for (unsigned i = 0; i < source->worker->shard_count; i++) {
         shard_t *shard = &source->worker->shards[i];
         const cm_delivery_builder_t *builder = &shard->pending[source->place].builder;
-        if (!shard->ready) /* nothing waits here for a shard without database */
+        /* Nothing waits here for a shard without database. */
+        if (!shard->ready || shard->pending[source->place].lapsed)
             cm_gateway_release_pending(self, shard);
         if (!builder->count || !shard->credits)
             continue;
@@ -296,6 +297,20 @@ static void settle_batch(gateway_t *self, batch_t *batch, const cm_outcome_frame
     batch_free(batch);
 }
 
+/* A delivery that waits here and is another instance's by now must not be started. It cannot be
+ * taken out of a batch: the batch goes back, and what of it is still ours comes again. */
+void cm_gateway_lapsed(gateway_t *self, cm_lease_t lease)
+{
+    for (size_t i = 0; i < self->source_count; i++) {
+        const source_t *source = &self->sources[i];
+        for (unsigned s = 0; s < source->worker->shard_count; s++) {
+            pending_t *pending = &source->worker->shards[s].pending[source->place];
+            for (size_t k = 0; k < pending->builder.count && !pending->lapsed; k++)
+                pending->lapsed = pending->leases[k] == lease;
+        }
+    }
+}
+
 void cm_gateway_release_pending(gateway_t *self, shard_t *shard)
 {
     for (size_t i = 0; i < self->source_count; i++) {
@@ -306,6 +321,7 @@ void cm_gateway_release_pending(gateway_t *self, shard_t *shard)
         cm_broker_release(self->broker, pending->leases, pending->builder.count);
         cm_gateway_ledger_ended(self, source, CM_OUTCOME_RELEASE, pending->builder.count);
         cm_delivery_builder_destroy(&pending->builder);
+        pending->lapsed = false;
     }
 }
 

@@ -1,6 +1,7 @@
 /* gateway_private - what the parts of the gateway share: state, flow, publishing, ledger. */
 #ifndef CM_ACTORS_GATEWAY_PRIVATE_H
 #define CM_ACTORS_GATEWAY_PRIVATE_H
+#include "actors/broker_choice.h"
 #include "actors/gateway.h"
 #include "actors/reporter.h"
 #include "proto/delivery.h"
@@ -29,6 +30,7 @@ typedef struct { /* a batch being built */
     int64_t *publish_ms;
     size_t cap;
     size_t usual_bytes; /* of a batch, decaying maximum: to make room at once */
+    bool lapsed;        /* a lease in it is no longer ours */
 } pending_t;
 
 typedef struct shard {
@@ -81,6 +83,7 @@ struct gateway {
     const cm_options_t *options;
     zsock_t *pipe, *outcomes;
     zloop_t *loop;
+    cm_broker_choice_t choice;
     cm_broker_t *broker;
     cm_reporter_t reporter;
     cm_arena_t *arena;
@@ -105,6 +108,7 @@ void cm_gateway_close_routes(gateway_t *self);
 void cm_gateway_take(gateway_t *self, const cm_broker_delivery_t *delivery);
 void cm_gateway_pump(gateway_t *self); /* send what can be sent, pull what can be taken */
 void cm_gateway_outcomes(gateway_t *self, const void *frame, size_t len);
+void cm_gateway_lapsed(gateway_t *self, cm_lease_t lease);
 void cm_gateway_release_pending(gateway_t *self, shard_t *shard);
 void cm_gateway_release_batches(gateway_t *self, shard_t *shard);
 size_t cm_gateway_in_hand(const gateway_t *self, bool device_only);

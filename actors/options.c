@@ -29,7 +29,7 @@ static const cm_config_key_t keys[] = {
      NULL, false, "tenants a connection may touch before it is made anew (about 25 kB each)"},
     {"redis.uri", CM_CONFIG_TEXT, AT(redis.uri), "redis://127.0.0.1:6379/0", 1, 1024, NULL, false,
      "Redis server: redis://[:password@]host:port/db or unix:///path/to/socket"},
-    {"broker.kind", CM_CONFIG_CHOICE, AT(broker.kind), "redis", 0, 0, "redis", false,
+    {"broker.kind", CM_CONFIG_CHOICE, AT(broker.kind), "redis", 0, 0, "redis|pubsub", false,
      "message broker that carries the topics"},
     {"broker.prefix", CM_CONFIG_TEXT, AT(broker.prefix), "client-manager", 1, 64, NULL, false,
      "prefix of every topic and subscription"},
@@ -37,6 +37,33 @@ static const cm_config_key_t keys[] = {
      "milliseconds without a sign of life after which another instance may take a delivery"},
     {"broker.poll_ms", CM_CONFIG_INT, AT(broker.poll_ms), "500", 10, 10000, NULL, false,
      "milliseconds an idle pull waits at the broker"},
+    {"pubsub.project", CM_CONFIG_TEXT, AT(pubsub.project), NULL, 0, 63, NULL, false,
+     "Google Cloud project that holds the topics"},
+    {"pubsub.credentials_file", CM_CONFIG_TEXT, AT(pubsub.credentials_file), NULL, 0, 4096, NULL,
+     false, "service-account key file; empty: ask the metadata server"},
+    {"pubsub.emulator_host", CM_CONFIG_TEXT, AT(pubsub.emulator_host), NULL, 0, 256, NULL, false,
+     "host:port of an emulator, reached without TLS and credentials"},
+    {"pubsub.endpoint", CM_CONFIG_TEXT, AT(pubsub.endpoint), "https://pubsub.googleapis.com", 8,
+     256, NULL, false, "base URL of the service, as a regional or private endpoint"},
+    {"pubsub.metadata_host", CM_CONFIG_TEXT, AT(pubsub.metadata_host), NULL, 0, 256, NULL, false,
+     "host[:port] of the metadata server; empty: metadata.google.internal"},
+    {"pubsub.ca_file", CM_CONFIG_TEXT, AT(pubsub.ca_file), NULL, 0, 4096, NULL, false,
+     "PEM file of the authorities to trust; empty: the system's"},
+    {"pubsub.monitoring", CM_CONFIG_TEXT, AT(pubsub.monitoring),
+     "https://monitoring.googleapis.com", 0, 256, NULL, false,
+     "base URL of Cloud Monitoring, asked for backlogs; empty: do not ask"},
+    {"pubsub.pulls_max", CM_CONFIG_INT, AT(pubsub.pulls_max), "32", 1, 400, NULL, false,
+     "pulls waiting at the service at once, per subscription"},
+    {"pubsub.connections_max", CM_CONFIG_INT, AT(pubsub.connections_max), "8", 1, 400, NULL, false,
+     "connections for pulls; acknowledgements and publishes have four of their own"},
+    {"pubsub.messages_max", CM_CONFIG_INT, AT(pubsub.messages_max), "4000", 1, 100000, NULL, false,
+     "messages asked for or not yet started, per subscription"},
+    {"pubsub.bytes_max", CM_CONFIG_INT, AT(pubsub.bytes_max), "67108864", 1048576, 1073741824, NULL,
+     false, "bytes of messages not yet started, per subscription"},
+    {"pubsub.hold_max_minutes", CM_CONFIG_INT, AT(pubsub.hold_max_minutes), "60", 1, 1440, NULL,
+     false, "minutes for which a lease is extended; then another instance gets the delivery"},
+    {"pubsub.watchdog_ms", CM_CONFIG_INT, AT(pubsub.watchdog_ms), "300000", 1000, 86400000, NULL,
+     false, "milliseconds of backlog without a delivery after which pulls are begun anew"},
     {"gateway.pull_max", CM_CONFIG_INT, AT(gateway.pull_max), "250", 1, 10000, NULL, false,
      "messages asked of the broker at once"},
     {"gateway.batch_max", CM_CONFIG_INT, AT(gateway.batch_max), "5000", 1, 50000, NULL, false,
@@ -73,6 +100,14 @@ static const cm_config_key_t keys[] = {
      "auto is text on a terminal and JSON elsewhere"},
 };
 
+const cm_config_alias_t cm_options_aliases[] = {
+    {"pubsub.project", "GOOGLE_CLOUD_PROJECT"},
+    {"pubsub.credentials_file", "GOOGLE_APPLICATION_CREDENTIALS"},
+    {"pubsub.emulator_host", "PUBSUB_EMULATOR_HOST"},
+    {"pubsub.metadata_host", "GCE_METADATA_HOST"},
+};
+const size_t cm_options_alias_count = CM_LENGTH(cm_options_aliases);
+
 const cm_config_table_t cm_options_table = {keys, CM_LENGTH(keys), sizeof(cm_options_t)};
 
 /* ---- checks beyond one key ------------------------------------------------------------------ */
@@ -95,6 +130,33 @@ static cm_status_t check_redis(const cm_config_t *config, const char *uri, cm_er
     if (cm_redis_parse(uri, &address, err) == CM_OK)
         return CM_OK;
     return cm_error_prefix(err, "redis.uri (%s)", cm_config_origin(config, "redis.uri"));
+}
+
+static cm_status_t check_pubsub(const cm_config_t *config, const cm_options_t *options,
+                                cm_error_t *err)
+{
+    if (options->broker.kind != CM_BROKER_PUBSUB)
+        return CM_OK;
+    if (!*options->pubsub.project)
+        return cm_error_set(
+            err, CM_MISCONFIGURED, "config",
+            "pubsub.project is not set, and broker.kind (%s) is pubsub; give the id "
+            "of the Google Cloud project",
+            cm_config_origin(config, "broker.kind"));
+    if (strncmp(options->pubsub.endpoint, "https://", 8) != 0)
+        return cm_error_set(err, CM_MISCONFIGURED, "config",
+                            "pubsub.endpoint (%s) must begin with https://; for an emulator set "
+                            "pubsub.emulator_host",
+                            cm_config_origin(config, "pubsub.endpoint"));
+    if (strchr(options->pubsub.emulator_host, '/'))
+        return cm_error_set(err, CM_MISCONFIGURED, "config",
+                            "pubsub.emulator_host (%s) must be host:port, without http://",
+                            cm_config_origin(config, "pubsub.emulator_host"));
+    if (options->broker.lease_ms < 10000)
+        return cm_error_set(err, CM_MISCONFIGURED, "config",
+                            "broker.lease_ms (%s) must be at least 10000 with broker.kind pubsub",
+                            cm_config_origin(config, "broker.lease_ms"));
+    return CM_OK;
 }
 
 /* The monitor looks closer; this is what can be known without asking for the host. */
@@ -131,6 +193,8 @@ cm_status_t cm_options_check(const cm_config_t *config, cm_error_t *err)
     cm_status_t status = check_postgres(config, options->postgres.uri, err);
     if (status == CM_OK)
         status = check_redis(config, options->redis.uri, err);
+    if (status == CM_OK)
+        status = check_pubsub(config, options, err);
     return status == CM_OK ? check_listen(config, options->monitor.listen, err) : status;
 }
 

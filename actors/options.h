@@ -9,7 +9,7 @@
 #include "runtime/config.h"
 #include "runtime/pg.h"
 
-typedef enum { CM_BROKER_REDIS } cm_broker_kind_t;
+typedef enum { CM_BROKER_REDIS, CM_BROKER_PUBSUB } cm_broker_kind_t;
 
 typedef struct {
     struct {
@@ -25,6 +25,11 @@ typedef struct {
         const char *prefix;
         int64_t lease_ms, poll_ms;
     } broker;
+    struct {
+        const char *project, *endpoint, *emulator_host, *credentials_file, *metadata_host, *ca_file;
+        const char *monitoring;
+        int64_t pulls_max, connections_max, messages_max, bytes_max, hold_max_minutes, watchdog_ms;
+    } pubsub;
     struct {
         int64_t pull_max, batch_max, batch_bytes, batch_age_ms, publish_max;
     } gateway;
@@ -50,6 +55,8 @@ typedef struct {
 } cm_options_t;
 
 extern const cm_config_table_t cm_options_table;
+extern const cm_config_alias_t cm_options_aliases[]; /* what Google's own tools read */
+extern const size_t cm_options_alias_count;
 
 /* Checks that go beyond one key: retry.windows_ms has five entries, broker.lease_ms is longer than
  * broker.poll_ms, the URIs and the address can be read. CM_MISCONFIGURED naming the key and its

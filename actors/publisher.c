@@ -1,4 +1,5 @@
 #include "actors/publisher.h"
+#include "actors/broker_choice.h"
 #include "runtime/broker/message.h"
 #include "runtime/clock.h"
 #include "runtime/hash.h"
@@ -18,6 +19,7 @@ typedef struct {
 struct cm_publisher {
     const cm_options_t *options;
     zloop_t *loop;
+    cm_broker_choice_t choice;
     cm_broker_t *broker;
     outstanding_t *outstanding;
     uint64_t next_token, confirmed;
@@ -158,13 +160,10 @@ cm_status_t cm_publisher_open(cm_publisher_t **ret_publisher, const cm_options_t
     self->loop = zloop_new();
     zloop_set_nonstop(self->loop, true);
     zloop_timer(self->loop, TICK_MS, 0, on_tick, self);
-    cm_broker_options_t broker = {.uri = options->redis.uri,
-                                  .consumer = "publisher",
-                                  .lease_ms = (int)options->broker.lease_ms,
-                                  .poll_ms = (int)options->broker.poll_ms};
+    cm_broker_choose(&self->choice, options, "publisher");
     cm_broker_events_t events = {.ctx = self, .on_published = on_published, .on_link = on_link};
-    cm_status_t status =
-        cm_broker_open(&self->broker, &cm_broker_redis_streams, self->loop, &broker, &events, err);
+    cm_status_t status = cm_broker_open(&self->broker, self->choice.driver, self->loop,
+                                        &self->choice.options, &events, err);
     if (status == CM_OK)
         status = run(self, 0, err);
     self->patience_ms = CM_PUBLISHER_PATIENCE_MS;

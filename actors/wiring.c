@@ -1,4 +1,5 @@
 #include "actors/wiring.h"
+#include "actors/broker_choice.h"
 #include "actors/dead_letter.h"
 #include "actors/republisher.h"
 #include "actors/tenant_activator.h"
@@ -120,7 +121,7 @@ cm_status_t cm_mesh_lay_out(cm_mesh_t *self, const cm_options_t *options, const 
     if (status != CM_OK)
         return status;
     self->gateway = (cm_gateway_args_t){.options = options,
-                                        .driver = &cm_broker_redis_streams,
+                                        .driver = cm_broker_driver_of(options),
                                         .consumer = self->consumer,
                                         .reports = CM_ENDPOINT_REPORTS,
                                         .routes = self->routes,

@@ -17,6 +17,8 @@
 #define CM_ATTRIBUTE_ORIGIN_MESSAGE_ID "originMessageId"
 #define CM_ATTRIBUTE_REPLAY_COUNT      "replayCount"
 #define CM_ATTRIBUTE_CUSTOMER_ID       "customerId"
+#define CM_ATTRIBUTE_TRACE             "traceparent"
+#define CM_ATTRIBUTE_TRACE_GOOGLE      "googclient_traceparent" /* what Google's clients read */
 
 typedef struct { /* a list in an arena, room for CM_ATTRIBUTES_MAX; later sets replace earlier */
     cm_attribute_t items[CM_ATTRIBUTES_MAX];

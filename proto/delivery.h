@@ -2,6 +2,7 @@
  *
  * Frame: MessagePack array [version=1, batch id, subscription, [delivery...]], a delivery being
  * [lease, message id, publish ms, attempt, [name, value, ...], body]; texts and body as bin.
+ * A message's ordering key stays behind: a retry that waits must hold up no other message.
  * One frame a batch: 0.2 microseconds an event (DESIGN section 2).
  */
 #ifndef CM_PROTO_DELIVERY_H

@@ -149,6 +149,17 @@ static const char *class_of(const cm_error_t *err, bool exhausted)
     return err->status == CM_MISSING ? "tenant-missing" : "transient";
 }
 
+/* A trace goes on under both names; a name that is there keeps what it has. */
+static void carry_trace(cm_attribute_list_t *list)
+{
+    cm_str_t google = cm_attribute_get(list->items, list->count, CM_ATTRIBUTE_TRACE_GOOGLE);
+    cm_str_t plain = cm_attribute_get(list->items, list->count, CM_ATTRIBUTE_TRACE);
+    if (!google.ptr == !plain.ptr || list->count == CM_ATTRIBUTES_MAX)
+        return;
+    cm_attribute_set(list, google.ptr ? CM_ATTRIBUTE_TRACE : CM_ATTRIBUTE_TRACE_GOOGLE,
+                     google.ptr ? google : plain);
+}
+
 /* The outcome with everything but retryCount and notBefore, which only a retry sets. */
 static cm_attribute_list_t *describe_failure(const cm_delivery_t *delivery, cm_outcome_kind_t kind,
                                              const char *origin_topic, const cm_error_t *err,
@@ -164,6 +175,7 @@ static cm_attribute_list_t *describe_failure(const cm_delivery_t *delivery, cm_o
     cm_attribute_set(list, CM_ATTRIBUTE_ERROR_MESSAGE, message_line(err->message, arena));
     set_if_absent(list, CM_ATTRIBUTE_ORIGIN_TOPIC, cm_arena_copy(arena, cm_str(origin_topic)));
     set_if_absent(list, CM_ATTRIBUTE_ORIGIN_MESSAGE_ID, delivery->message_id);
+    carry_trace(list);
     return list;
 }
 

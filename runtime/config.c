@@ -215,6 +215,19 @@ static void apply_variable(cm_config_loader_t *loader, const char *const *enviro
         apply_value_file(loader, key, name, value + 1);
 }
 
+static void apply_alias(cm_config_loader_t *loader, const cm_config_alias_t *alias,
+                        const char *const *environ_)
+{
+    const cm_config_key_t *key = cm_config_find(&loader->config->table, cm_str(alias->path));
+    size_t len = strlen(alias->variable);
+    assert(key);
+    for (; environ_ && *environ_; environ_++)
+        if (strncmp(*environ_, alias->variable, len) == 0 && (*environ_)[len] == '=' &&
+            (*environ_)[len + 1])
+            cm_config_set(loader, key, cm_str(*environ_ + len + 1), alias->variable,
+                          alias->variable);
+}
+
 static void apply_flag(cm_config_loader_t *loader, const char *flag)
 {
     const cm_config_table_t *table = &loader->config->table;
@@ -253,6 +266,8 @@ cm_status_t cm_config_load(cm_config_t **ret_config, const cm_config_table_t *ta
     cm_config_loader_t loader = {config, ret_faults, err, 0};
     if (sources->file)
         apply_file(&loader, sources->file);
+    for (size_t i = 0; i < sources->alias_count; i++)
+        apply_alias(&loader, &sources->aliases[i], sources->environ_);
     for (const char *const *entry = sources->environ_; entry && *entry; entry++)
         apply_variable(&loader, sources->environ_, *entry);
     for (size_t i = 0; i < sources->flag_count; i++)

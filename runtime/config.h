@@ -48,11 +48,17 @@ typedef struct {
 
 typedef struct cm_config cm_config_t; /* owns the filled struct and every text in it */
 
+typedef struct { /* a variable that other programs read for the same thing; weaker than our own */
+    const char *path, *variable;
+} cm_config_alias_t;
+
 typedef struct {
     const char *file;            /* path; NULL = no file; a named file must exist */
     const char *const *environ_; /* NULL-terminated "K=V"; given by main */
     const char *const *flags;    /* "path=value" from --set and flags; may be NULL */
     size_t flag_count;
+    const cm_config_alias_t *aliases; /* empty in the environment counts as not set */
+    size_t alias_count;
 } cm_config_sources_t;
 
 /* Fill a new configuration. CM_MISCONFIGURED: every fault found, one a line, is in *ret_faults

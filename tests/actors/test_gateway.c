@@ -314,6 +314,23 @@ Test(gateway, a_shard_without_database_gets_nothing_and_its_waiting_batch_goes_b
     stop(&mesh);
 }
 
+Test(gateway, what_lapsed_while_it_waited_is_not_started, .timeout = 20)
+{
+    mesh_t mesh;
+    cm_delivery_batch_t first, second;
+    start(&mesh);
+    both_ready(&mesh);
+    deliver(&mesh, "{\"customerId\":1}");
+    unsigned shard = take_from_any(&mesh, &first);
+    deliver(&mesh, "{\"customerId\":1}");
+    cr_assert(next_batch(&mesh, shard, WAIT_MS, &second));
+    deliver(&mesh, "{\"customerId\":1}"); /* no credit is left for it */
+    zstr_sendx(mesh.in, "lapse", "3", NULL);
+    ready(&mesh, 1 - shard, 1); /* lets the gateway look */
+    expect_said(&mesh, "release 3");
+    stop(&mesh);
+}
+
 Test(gateway, drain_is_over_when_nothing_is_in_hand, .timeout = 20)
 {
     mesh_t mesh;

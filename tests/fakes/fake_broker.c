@@ -73,7 +73,9 @@ static int on_command(zloop_t *loop, zsock_t *socket, void *arg)
     cm_error_t err = {.status = CM_UNAVAILABLE, .message = "link cut by the test"};
     if (zstr_recvx(socket, &word, &topic, &body, NULL) == -1)
         return 0;
-    if (strcmp(word, "deliver") == 0) {
+    if (strcmp(word, "lapse") == 0) {
+        self->events.on_lapsed(self->events.ctx, strtoull(topic, NULL, 10));
+    } else if (strcmp(word, "deliver") == 0) {
         for (int s = 0; s < self->topic_count; s++)
             if (strcmp(self->topics[s], topic) == 0)
                 self->queue[self->queued++] = (waiting_t){CM_TAKE(body), s};

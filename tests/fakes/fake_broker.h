@@ -5,6 +5,7 @@
  *   in   "deliver SUBSCRIPTION BODY"   next message; delivered when a pull allows it
  *        "confirm" / "refuse"          the oldest open publish ends: stored / unavailable
  *        "up" / "down"                 the link
+ *        "lapse LEASE"                  it is another's by now
  *        "forbid SUBSCRIPTION"         it is refused, until the next delivery
  *   out  "subscribe TOPIC", "ack N", "release N", "defer N", "publish TOPIC BODY"
  * Leases count from 1 in the order of deliveries. Attributes of a delivery: retryCount=0.

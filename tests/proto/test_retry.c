@@ -226,7 +226,8 @@ Test(retry, a_later_failure_keeps_the_first_and_tells_the_last)
 {
     cm_delivery_t delivery = delivery_with(tried_before, CM_LENGTH(tried_before));
     cm_outcome_t outcome = decide(&delivery, CM_TRANSIENT, "55P03", 1);
-    cr_expect(eq(sz, outcome.message.attribute_count, CM_LENGTH(tried_before)));
+    cr_expect(eq(sz, outcome.message.attribute_count,
+                 CM_LENGTH(tried_before) + 1)); /* the trace, twice */
     expect(&outcome, "retryCount", "3");
     expect(&outcome, "firstFailedAt", "123");
     expect(&outcome, "lastFailedAt", "1763654400000");
@@ -344,6 +345,40 @@ Test(retry, unknown_attributes_are_carried_byte_for_byte_and_in_order)
         cr_expect(cm_str_eq(outcome.message.attributes[i].name, odd[i].name));
         cr_expect(cm_str_eq(outcome.message.attributes[i].value, odd[i].value));
     }
+}
+
+static cm_outcome_t decide_with(const cm_attribute_t *attributes, size_t count)
+{
+    cm_delivery_t delivery = delivery_with(attributes, count);
+    return decide(&delivery, CM_TRANSIENT, "40001", 1);
+}
+
+Test(retry, a_trace_goes_on_under_both_names)
+{
+    const cm_attribute_t plain = {CM_STR("traceparent"), CM_STR("00-aa-bb-01")};
+    const cm_attribute_t google = {CM_STR("googclient_traceparent"), CM_STR("00-cc-dd-01")};
+    cm_outcome_t outcome = decide_with(&plain, 1);
+    cr_expect(cm_str_is(get(&outcome, "traceparent"), "00-aa-bb-01"));
+    cr_expect(cm_str_is(get(&outcome, "googclient_traceparent"), "00-aa-bb-01"));
+    outcome = decide_with(&google, 1);
+    cr_expect(cm_str_is(get(&outcome, "traceparent"), "00-cc-dd-01"));
+    cr_expect(cm_str_is(get(&outcome, "googclient_traceparent"), "00-cc-dd-01"));
+}
+
+Test(retry, two_traces_stay_as_they_are)
+{
+    const cm_attribute_t both[] = {{CM_STR("googclient_traceparent"), CM_STR("00-cc-dd-01")},
+                                   {CM_STR("traceparent"), CM_STR("00-aa-bb-01")}};
+    cm_outcome_t outcome = decide_with(both, 2);
+    cr_expect(cm_str_is(get(&outcome, "traceparent"), "00-aa-bb-01"));
+    cr_expect(cm_str_is(get(&outcome, "googclient_traceparent"), "00-cc-dd-01"));
+}
+
+Test(retry, no_trace_stays_none)
+{
+    cm_outcome_t outcome = decide_with(NULL, 0);
+    cr_expect(zero(ptr, (void *)get(&outcome, "traceparent").ptr));
+    cr_expect(zero(ptr, (void *)get(&outcome, "googclient_traceparent").ptr));
 }
 
 Test(retry, repeated_attributes_of_the_failure_end_as_one)

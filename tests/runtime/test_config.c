@@ -40,7 +40,12 @@ typedef struct {
 
 static cm_status_t load(load_t *self)
 {
-    cm_config_sources_t sources = {self->file, self->environ_, self->flags, 0};
+    static const cm_config_alias_t aliases[] = {{"writer.port", "COMMON_PORT"}};
+    cm_config_sources_t sources = {.file = self->file,
+                                   .environ_ = self->environ_,
+                                   .flags = self->flags,
+                                   .aliases = aliases,
+                                   .alias_count = CM_LENGTH(aliases)};
     while (sources.flag_count < 4 && self->flags[sources.flag_count])
         sources.flag_count++;
     return cm_config_load(&self->config, &table, &sources, &self->faults, &self->err);
@@ -200,6 +205,18 @@ Test(config, bounds_are_inclusive)
     cr_expect(eq(i64, loaded(&run)->shards, 1));
     CM_CLEANUP(load_destroy) load_t most = {.flags = {"writer.shards=64", "broker.prefix=1"}};
     cr_expect(eq(i64, loaded(&most)->shards, 64));
+}
+
+Test(config, a_common_variable_is_stronger_than_the_file_and_weaker_than_our_own)
+{
+    YAML("writer:\n  port: 7\n");
+    run.environ_[0] = "COMMON_PORT=8";
+    cr_expect(eq(i64, loaded(&run)->port, 8));
+    cr_expect(eq(str, (char *)cm_config_origin(run.config, "writer.port"), "COMMON_PORT"));
+    CM_CLEANUP(load_destroy) load_t both = {.environ_ = {"CM_WRITER_PORT=9", "COMMON_PORT=8"}};
+    cr_expect(eq(i64, loaded(&both)->port, 9));
+    CM_CLEANUP(load_destroy) load_t empty = {.environ_ = {"COMMON_PORT="}};
+    cr_expect(eq(i64, loaded(&empty)->port, 0));
 }
 
 Test(config, an_empty_file_or_section_changes_nothing)

@@ -87,8 +87,9 @@ const cm_command_t cm_commands[] = {
     {"run", "[SUB-WORKER...]", 0, -1, "run the service, or only some of its sub-workers",
      "Sub-workers: writer, republisher, tenant-activator, dead-letter; all when none is named. "
      "SIGTERM or SIGINT drains: nothing is pulled any more, what is in hand is finished, then the "
-     "process ends; a second signal ends it at once. Start the database first or later: the start "
-     "waits for it, but a refused password, database or right stops it with exit code 78.",
+     "process ends; a second signal ends it at once. Start database and broker first or later: the "
+     "start waits for them, but a refused password, key, database or right stops it with exit code "
+     "78. A missing subscription stops its sub-worker alone.",
      FLAGS(run_flags), true, cm_command_run},
     {"tenant list", "", 0, 0, "list the tenants with state and schema version", NULL,
      FLAGS(list_flags), true, cm_command_tenant_list},

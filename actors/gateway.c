@@ -9,6 +9,7 @@
 
 /* A driver tries a refused subscription again and again, and says so every time: twice a minute. */
 enum { TICK_MS = 100, DEPTH_INTERVAL_MS = 1000, SETTLE_MS = 3000, REFUSED_MS = 45000 };
+enum { FIRST_WORD_MS = 5000 }; /* below the supervisor's patience with a start */
 
 /* ---- events of the broker ------------------------------------------------------------------- */
 
@@ -67,10 +68,23 @@ static void on_lost(void *ctx, int subscription, uint64_t count, const char *why
            source_of(self, subscription)->table->suffix, count, why);
 }
 
+/* A broker that is away is waited for while we run. One that refuses us from the start is for a
+ * person to mend, and ends the process as such a database does. */
+static void report_start(gateway_t *self, const cm_error_t *refusal)
+{
+    cm_error_t none = {0};
+    if (self->reported)
+        return;
+    self->reported = true;
+    self->refused = refusal != NULL;
+    cm_actor_report(self->pipe, refusal ? refusal->status : CM_OK, refusal ? refusal : &none);
+}
+
 static void on_link(void *ctx, bool up, const cm_error_t *err)
 {
     gateway_t *self = ctx;
     self->link_up = up;
+    report_start(self, !up && err->status == CM_MISCONFIGURED ? err : NULL);
     if (up) {
         cm_log(CM_LOG_INFO, "gateway", "broker link up", NULL);
         cm_reporter_state(&self->reporter, self->draining ? CM_ACTOR_DRAINING : CM_ACTOR_RUNNING,
@@ -159,6 +173,10 @@ static int on_tick(zloop_t *loop, int timer, void *arg)
     (void)loop;
     (void)timer;
     gateway_t *self = arg;
+    if (cm_clock_mono_ms() >= self->first_word_ms)
+        report_start(self, NULL);
+    if (self->refused)
+        return -1;
     forget_refusals(self);
     cm_gateway_republish(self);
     cm_gateway_pump(self);
@@ -330,9 +348,13 @@ void cm_gateway_actor(zsock_t *pipe, void *args)
     gateway_t self = {.args = args, .pipe = pipe};
     cm_error_t err = {0};
     zsock_signal(pipe, 0);
-    if (cm_actor_report(pipe, open_all(&self, &err), &err) == CM_OK) {
+    if (open_all(&self, &err) == CM_OK) {
+        self.first_word_ms = cm_clock_mono_ms() + FIRST_WORD_MS;
         zloop_start(self.loop);
-        give_back(&self);
+        if (!self.refused)
+            give_back(&self);
+    } else {
+        cm_actor_report(pipe, err.status, &err);
     }
     cm_broker_close(&self.broker);
     cm_gateway_forget_publishes(&self);

@@ -6,6 +6,9 @@
  * pipe      "DRAIN": pull no more, answer "DRAINED" when nothing is in hand; "$TERM": give back
  * what is left and exit Owns the broker link; never blocks.
  *
+ * Reports its start when the broker has said its first word, or nothing for 5 s: CM_MISCONFIGURED
+ * when it refuses us (password, credentials); one that is away is waited for in running.
+ *
  * Bounds: a shard is sent a batch only against its credit (two in flight); what is pulled beyond
  * that waits in one batch per shard and subscription (gateway.batch_max, gateway.batch_bytes); no
  * pull brings more than gateway.pull_max messages, nor, by the sizes seen lately, more bytes than

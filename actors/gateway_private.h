@@ -96,6 +96,8 @@ struct gateway {
     cm_ledger_t ledger; /* retrying and in_flight are worked out for each snapshot */
     int64_t retry_balance;
     bool link_up, draining, drained, flush_armed, deployment_fault;
+    bool reported, refused; /* the start; with a broker that refuses us */
+    int64_t first_word_ms;  /* monotonic: the broker is not waited for longer */
     cm_metric_t *lost, *lapsed, *publish_failures, *batches, *batch_rows, *publishing;
     cm_log_limit_t publish_log, lapsed_log;
     int64_t next_depth_ms;

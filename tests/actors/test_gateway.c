@@ -42,28 +42,31 @@ static void expect_silence(mesh_t *mesh)
     cr_assert(said == NULL, "unexpected: %s", said ? said : "");
 }
 
-static void start_with(mesh_t *mesh, int batch_max, int batch_bytes, const char *reports)
+static cm_status_t try_start(mesh_t *mesh, const char *uri, const char *reports, cm_error_t *err)
 {
-    *mesh = (mesh_t){0};
     mesh->in = zsock_new_push("@" CM_FAKE_BROKER_IN);
     mesh->out = zsock_new_pull("@" CM_FAKE_BROKER_OUT);
     mesh->arena = cm_arena_new(65536);
-    mesh->options.redis.uri = "unix:///nowhere";
+    mesh->options.redis.uri = uri;
     mesh->options.broker.prefix = "t";
     mesh->options.broker.lease_ms = 30000;
     mesh->options.broker.poll_ms = 100;
     mesh->options.gateway.pull_max = 100;
-    mesh->options.gateway.batch_max = batch_max;
-    mesh->options.gateway.batch_bytes = batch_bytes;
     mesh->options.gateway.batch_age_ms = 5;
     mesh->options.gateway.publish_max = 10;
     mesh->route = (cm_gateway_route_t){"writer", SHARDS, 0};
     mesh->args =
         (cm_gateway_args_t){&mesh->options, &cm_broker_fake, "me", reports, &mesh->route, 1};
+    return cm_actor_start(&mesh->gateway, cm_gateway_actor, &mesh->args, 2 * WAIT_MS, err);
+}
+
+static void start_with(mesh_t *mesh, int batch_max, int batch_bytes, const char *reports)
+{
     cm_error_t err = {0};
-    cm_status_t status =
-        cm_actor_start(&mesh->gateway, cm_gateway_actor, &mesh->args, WAIT_MS, &err);
-    cr_assert(eq(int, status, CM_OK));
+    *mesh = (mesh_t){0};
+    mesh->options.gateway.batch_max = batch_max;
+    mesh->options.gateway.batch_bytes = batch_bytes;
+    cr_assert(eq(int, try_start(mesh, "unix:///nowhere", reports, &err), CM_OK));
     for (unsigned i = 0; i < SHARDS; i++) {
         char endpoint[CM_ENDPOINT_MAX];
         mesh->work[i] = zsock_new(ZMQ_PULL);
@@ -422,4 +425,33 @@ Test(gateway, a_publish_that_is_refused_is_repeated_less_and_less_often, .timeou
     expect_silence(&mesh);
     expect_said(&mesh, "publish t.writer-errors bad");
     stop(&mesh);
+}
+
+/* ---- the first word of the broker ------------------------------------------------------------ */
+
+static cm_status_t start_at(const char *uri, cm_error_t *err)
+{
+    mesh_t mesh = {0};
+    cm_status_t status = try_start(&mesh, uri, NULL, err);
+    stop(&mesh);
+    return status;
+}
+
+Test(start, fails_when_the_broker_refuses_us, .timeout = 20)
+{
+    cm_error_t err = {0};
+    cr_expect(eq(int, start_at(CM_FAKE_BROKER_REFUSES, &err), CM_MISCONFIGURED));
+    cr_expect(eq(str, err.message, "refused by the test"));
+}
+
+Test(start, does_not_wait_for_a_broker_that_is_away, .timeout = 20)
+{
+    cm_error_t err = {0};
+    cr_expect(eq(int, start_at(CM_FAKE_BROKER_AWAY, &err), CM_OK));
+}
+
+Test(start, does_not_wait_for_ever_for_a_word_of_the_broker, .timeout = 30)
+{
+    cm_error_t err = {0};
+    cr_expect(eq(int, start_at(CM_FAKE_BROKER_SILENT, &err), CM_OK));
 }

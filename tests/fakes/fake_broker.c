@@ -23,6 +23,7 @@ typedef struct {
     size_t queued;
     uint64_t publishes[QUEUE];
     size_t published;
+    cm_status_t first; /* of the link */
     cm_lease_t next_lease;
 } fake_t;
 
@@ -100,14 +101,14 @@ static int on_open(zloop_t *loop, int timer, void *arg)
     (void)loop;
     (void)timer;
     fake_t *self = arg;
-    self->events.on_link(self->events.ctx, true, NULL);
+    cm_error_t err = {.status = self->first, .code = "first", .message = "refused by the test"};
+    self->events.on_link(self->events.ctx, self->first == CM_OK, &err);
     return 0;
 }
 
 static cm_status_t fake_open(void **ret_self, zloop_t *loop, const cm_broker_options_t *options,
                              const cm_broker_events_t *events, cm_error_t *err)
 {
-    (void)options;
     (void)err;
     fake_t *self = calloc(1, sizeof *self);
     self->loop = loop;
@@ -115,7 +116,11 @@ static cm_status_t fake_open(void **ret_self, zloop_t *loop, const cm_broker_opt
     self->in = zsock_new_pull(">" CM_FAKE_BROKER_IN);
     self->out = zsock_new_push(">" CM_FAKE_BROKER_OUT);
     zloop_reader(loop, self->in, on_command, self);
-    zloop_timer(loop, 1, 1, on_open, self);
+    bool refuses = strcmp(options->uri, CM_FAKE_BROKER_REFUSES) == 0;
+    bool away = strcmp(options->uri, CM_FAKE_BROKER_AWAY) == 0;
+    self->first = refuses ? CM_MISCONFIGURED : away ? CM_UNAVAILABLE : CM_OK;
+    if (strcmp(options->uri, CM_FAKE_BROKER_SILENT) != 0)
+        zloop_timer(loop, 1, 1, on_open, self);
     *ret_self = self;
     return CM_OK;
 }

@@ -156,6 +156,21 @@ Test(servers, a_redis_that_wants_a_password_is_exit_code_78, .timeout = 120)
     cr_expect(eq(int, program.code, 78), "%s", program.err);
 }
 
+Test(servers, run_ends_with_78_when_redis_wants_a_password, .timeout = 120)
+{
+    char variable[160];
+    CM_CLEANUP(world_close) world_t world;
+    CM_CLEANUP(cm_test_redis_stop) cm_test_redis_t redis = {0};
+    world_open(&world);
+    cm_test_redis_start(&redis);
+    cm_test_redis_run(&redis, "CONFIG SET requirepass geheim");
+    snprintf(variable, sizeof variable, "redis.uri=%s", redis.uri);
+    cr_expect(
+        eq(int,
+           manager(&world, NULL, ARGS("run", "--set", variable, "--set", "monitor.listen="))->code,
+           78));
+}
+
 Test(servers, doctor_names_each_fault_and_fails, .timeout = 120)
 {
     CM_CLEANUP(cm_program_destroy) cm_program_t program;

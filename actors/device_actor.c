@@ -42,7 +42,7 @@ static void send_outcomes(device_actor_t *self, cm_device_job_t *job, unsigned c
 {
     cm_buffer_t frame = {0};
     cm_device_job_finish(job, &self->rules, credits, &frame);
-    cm_frame_send(self->sockets.outcomes, &frame, 0);
+    cm_frame_send(self->sockets.outcomes, &frame, ZMQ_DONTWAIT);
 }
 
 /* There is never a next batch without a current one: receive() relies on it. */

@@ -37,7 +37,7 @@ static void tell(cm_subworker_sockets_t *self, const cm_subworker_args_t *args, 
 {
     cm_buffer_t frame = {0};
     cm_outcome_ready(args->subworker, args->shard, credits, fresh, &frame);
-    cm_frame_send(self->outcomes, &frame, 0);
+    cm_frame_send(self->outcomes, &frame, ZMQ_DONTWAIT); /* full only of a gateway that is gone */
 }
 
 void cm_subworker_fresh(cm_subworker_sockets_t *self, const cm_subworker_args_t *args)
@@ -78,7 +78,7 @@ static void send_outcomes(subworker_t *self, unsigned credits)
         cm_outcome_builder_add(&builder, &self->outcomes[i]);
     cm_outcome_builder_seal(&builder, self->args->subworker, self->args->shard,
                             self->batch.batch_id, credits, &frame);
-    cm_frame_send(self->sockets.outcomes, &frame, 0);
+    cm_frame_send(self->sockets.outcomes, &frame, ZMQ_DONTWAIT);
     zmq_msg_close(&self->frame);
     cm_arena_reset(self->arena);
     self->loaded = false;

@@ -171,6 +171,19 @@ Test(servers, run_ends_with_78_when_redis_wants_a_password, .timeout = 120)
            78));
 }
 
+/* Within seconds: no part of the service waits for the one that did not start. */
+Test(servers, run_ends_with_78_when_a_key_of_google_cannot_be_read, .timeout = 25)
+{
+    CM_CLEANUP(world_close) world_t world;
+    world_open(&world);
+    const cm_program_t *done =
+        manager(&world, NULL,
+                ARGS("run", "--set", "broker.kind=pubsub", "--set", "pubsub.project=p", "--set",
+                     "pubsub.credentials_file=/nonexistent/key.json", "--set", "monitor.listen="));
+    cr_expect(eq(int, done->code, 78));
+    cr_expect(ne(ptr, strstr(done->err, "pubsub.credentials_file"), NULL), "%s", done->err);
+}
+
 Test(servers, doctor_names_each_fault_and_fails, .timeout = 120)
 {
     CM_CLEANUP(cm_program_destroy) cm_program_t program;

@@ -163,13 +163,13 @@ void cm_pubsub_refuse(cm_pubsub_sub_t *sub, const cm_error_t *err)
     bool missing = strcmp(err->code, "http-404") == 0, right = strcmp(err->code, "http-403") == 0;
     if (missing)
         cm_error_set(&told, CM_MISCONFIGURED, err->code,
-                     "subscription %.60s is missing in project %.40s; run: client-manager broker "
-                     "create",
+                     "subscription %.60s is missing in project %.40s (pubsub.project); run: "
+                     "client-manager broker create",
                      sub->name, self->address.project);
     else if (right)
         cm_error_set(&told, CM_MISCONFIGURED, err->code,
                      "no right to subscription %.60s of project %.40s; grant %.60s "
-                     "roles/pubsub.subscriber",
+                     "(pubsub.credentials_file) roles/pubsub.subscriber",
                      sub->name, self->address.project,
                      self->credentials ? cm_google_credentials_name(self->credentials)
                                        : "this instance");

@@ -1,7 +1,8 @@
 """lib.py - what the acceptance scripts share: servers, the service, Redis, reading tables, checks.
 
-Every script builds a `Run`, which owns a directory with a private PostgreSQL and Redis, hands out
-services and checks, and ends with PASS or FAIL. Nothing here knows the order rule.
+Every script builds a `Run`, which owns a directory with a private PostgreSQL and Redis (or a stand-in of
+Google Pub/Sub, see pubsub.py), hands out services and checks, and ends with PASS or FAIL. Nothing here
+knows the order rule.
 """
 import argparse
 import base64
@@ -19,6 +20,8 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+
+import pubsub
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HERE = ROOT / "tests" / "acceptance"
@@ -94,44 +97,56 @@ class Redis:
         self.socket.sendall(b"".join(encoded))
         return [self._read() for _ in encoded]
 
+    def offer(self, topic, bodies):
+        """For each body its entry id, or the RedisError; OSError when it is not known."""
+        replies = self.pipeline([encode("XADD", topic, "*", "data", b) for b in bodies])
+        return [r if isinstance(r, RedisError) else r.decode() for r in replies]
+
     def publish(self, topic, bodies, at_once=500):
         """Entry ids of bodies added to topic; raises on the first refusal."""
         ids = []
         bodies = iter(bodies)
         while chunk := list(itertools.islice(bodies, at_once)):
-            for reply in self.pipeline([encode("XADD", topic, "*", "data", b) for b in chunk]):
-                if isinstance(reply, RedisError):
-                    raise reply
-                ids.append(reply.decode())
+            for found in self.offer(topic, chunk):
+                if isinstance(found, RedisError):
+                    raise found
+                ids.append(found)
         return ids
+
+    def backlog(self, topic):
+        deferred = self.call("ZCARD", topic + ":deferred")
+        try:
+            groups = [pairs(g) for g in self.call("XINFO", "GROUPS", topic)]
+        except RedisError:  # no such stream
+            return 0, 0, deferred
+        group = next((g for g in groups if g["name"].decode() == topic), None)
+        if not group:
+            return self.call("XLEN", topic), 0, deferred
+        after = "(" + group["last-delivered-id"].decode()
+        ready = len(self.call("XRANGE", topic, after, "+", "COUNT", 1))
+        return ready, group["pending"], deferred
 
 
 def pairs(flat):
     return dict(zip((k.decode() for k in flat[::2]), flat[1::2]))
 
 
-def backlog(redis, topic):
+def backlog(client, topic):
     """(delivered to nobody yet: 0 or 1 is enough to know, pending, deferred) of topic."""
-    deferred = redis.call("ZCARD", topic + ":deferred")
-    try:
-        groups = [pairs(g) for g in redis.call("XINFO", "GROUPS", topic)]
-    except RedisError:  # no such stream
-        return 0, 0, deferred
-    group = next((g for g in groups if g["name"].decode() == topic), None)
-    if not group:
-        return redis.call("XLEN", topic), 0, deferred
-    after = "(" + group["last-delivered-id"].decode()
-    ready = len(redis.call("XRANGE", topic, after, "+", "COUNT", 1))
-    return ready, group["pending"], deferred
+    return client.backlog(topic)
+
+
+REFUSALS = (RedisError, pubsub.Refusal)  # the broker said no, and has not stored it
 
 
 # ---- servers --------------------------------------------------------------------------------------
 
 class Servers:
-    """Functions of tests/support/servers.sh on one directory."""
+    """Functions of tests/support/servers.sh on one directory; besides, when that is the broker, a
+    pubsub.Server."""
 
-    def __init__(self, directory, fsync=True, pg_extra="", redis_extra=""):
-        self.dir = directory
+    def __init__(self, directory, fsync=True, pg_extra="", redis_extra="", pubsub_server=None):
+        self.dir, self.pubsub = directory, pubsub_server
         self.env = dict(os.environ, PG_EXTRA=pg_extra, REDIS_EXTRA=redis_extra,
                         CM_SERVERS_FSYNC="on" if fsync else "off", CM_SERVERS_WAIT_S="120")
         self.pg_uri = f"postgresql:///postgres?host={directory}&user=postgres"
@@ -144,12 +159,26 @@ class Servers:
 
     def start(self):
         self.run("cm_servers_start")
+        if self.pubsub:
+            self.run("cm_redis_stop")  # nobody may need it
+            self.pubsub.start()
 
     def stop(self):
+        if self.pubsub:
+            self.pubsub.stop()
         self.run("cm_servers_stop")
 
     def redis(self):
         return Redis(self.redis_path)
+
+    def client(self):
+        """Of the broker: offer, publish, backlog, close."""
+        return self.pubsub.client() if self.pubsub else self.redis()
+
+    def settings(self):
+        """Of the service, to use these servers."""
+        broker = self.pubsub.settings() if self.pubsub else {"redis.uri": self.redis_uri}
+        return {"postgres.uri": self.pg_uri, **broker}
 
     def psql_command(self, *more):
         return ["psql", "-X", "-q", "-A", "-t", "-v", "ON_ERROR_STOP=1", "-d", self.pg_uri, *more]
@@ -197,8 +226,8 @@ class Service:
         self.port = free_port()
         run.services.append(self)
         self.log_path = f"{run.dir}/service-{len(run.services)}.log"
-        merged = {"postgres.uri": run.servers.pg_uri, "redis.uri": run.servers.redis_uri,
-                  "monitor.listen": f"127.0.0.1:{self.port}", **run.settings, **(settings or {})}
+        merged = {**run.servers.settings(), "monitor.listen": f"127.0.0.1:{self.port}", **run.settings,
+                  **(settings or {})}
         command = [*wrapper, str(run.args.binary), "run", *sub_workers, "--print-ledger"]
         for key, value in merged.items():
             command += ["--set", f"{key}={value}"]
@@ -297,27 +326,34 @@ def wait(condition, timeout_s, every_s=0.05):
 
 # ---- a run ----------------------------------------------------------------------------------------
 
-def parser(about, seed=1, **defaults):
-    """Flags that all scripts share."""
+def parser(about, seed=1, brokers=False, **defaults):
+    """Flags that all scripts share. brokers: it runs over either."""
     made = argparse.ArgumentParser(description=about.strip().split("\n")[0])
     made.add_argument("--binary", type=pathlib.Path, default=ROOT / "build/debug/client-manager")
     made.add_argument("--seed", type=int, default=seed)
     made.add_argument("--keep", action="store_true", help="keep servers' directory and logs")
     made.add_argument("--no-fsync", action="store_true", help="servers without fsync")
+    if brokers:
+        made.add_argument("--broker", choices=("redis", "pubsub"), default="redis")
     for name, value in defaults.items():
         made.add_argument("--" + name.replace("_", "-"), type=type(value), default=value)
     return made
 
 
+def on_pubsub(args):
+    return getattr(args, "broker", "redis") == "pubsub"
+
+
 class Run:
     """with Run("kills", args) as run: ...  then sys.exit(run.end())"""
 
-    def __init__(self, name, args, settings=None, pg_extra="", redis_extra=""):
+    def __init__(self, name, args, settings=None, pg_extra="", redis_extra="", tls=False):
         self.name, self.args = name, args
         self.settings = {"log.format": "text", **(settings or {})}
         self.dir = tempfile.mkdtemp(prefix="cma-", dir=os.environ.get("ACCEPTANCE_DIR", "/tmp"))
         pg_lines = f"max_connections = 200\nshared_buffers = 256MB\n{pg_extra}"
-        self.servers = Servers(self.dir, not args.no_fsync, pg_lines, redis_extra)
+        server = pubsub.Server(self.dir, tls) if on_pubsub(args) else None
+        self.servers = Servers(self.dir, not args.no_fsync, pg_lines, redis_extra, server)
         self.services, self.children = [], []
         self.failed, self.checks, self.began = [], 0, time.monotonic()
 
@@ -328,6 +364,8 @@ class Run:
             + ", ".join(f"{k} {v}" for k, v in sorted(vars(self.args).items())
                         if k not in ("seed", "binary", "keep", "no_fsync")))
         self.servers.start()
+        if self.servers.pubsub:
+            self.manager("broker", "create")
         return self
 
     def __exit__(self, kind, value, trace):
@@ -361,8 +399,7 @@ class Run:
     def manager(self, *words, check=True, env=None, settings=None, **options):
         """Another command of client-manager on the same servers."""
         command = [str(self.args.binary), *words]
-        merged = {"postgres.uri": self.servers.pg_uri, "redis.uri": self.servers.redis_uri,
-                  **(settings or {})}
+        merged = {**self.servers.settings(), **(settings or {})}
         for key, value in merged.items():
             command += ["--set", f"{key}={value}"]
         done = subprocess.run(command, check=False, capture_output=True, stdin=subprocess.DEVNULL,
@@ -374,20 +411,20 @@ class Run:
     def activate(self, tenants):
         self.manager("tenant", "activate", *tenants)
 
-    def drained(self, redis, topics=TOPICS):
-        return all(backlog(redis, topic) == (0, 0, 0) for topic in topics)
+    def drained(self, client, topics=TOPICS):
+        return all(backlog(client, topic) == (0, 0, 0) for topic in topics)
 
-    def drain(self, redis, timeout_s, quiet=3):
+    def drain(self, client, timeout_s, quiet=3):
         """Wait until nothing is ready, pending or deferred, several looks in a row."""
         calm = 0
 
         def look():
             nonlocal calm
-            calm = calm + 1 if self.drained(redis) else 0
+            calm = calm + 1 if self.drained(client) else 0
             return calm >= quiet
         done = wait(look, timeout_s, 0.2)
         if not done:
-            say("  not drained: " + "; ".join(f"{t}: ready/pending/deferred {backlog(redis, t)}"
+            say("  not drained: " + "; ".join(f"{t}: ready/pending/deferred {backlog(client, t)}"
                                               for t in TOPICS))
         return done
 
@@ -428,6 +465,8 @@ def main(name, body, args, **options):
     try:
         with run:
             body(run)
+            if run.servers.pubsub:
+                pubsub.check(run, run.servers.pubsub)
     except Exception as error:  # the verdict comes first, the trace is for whoever mends it
         import traceback
         traceback.print_exc()
@@ -523,7 +562,7 @@ def dead_letters(servers):
 
 
 def check_state(run, truth, tenants):
-    """Final rows and tombstones against the model."""
+    """Final rows and tombstones against the model; how many are unlike it."""
     found = device_rows(run.servers, tenants)
     faults, rows = [], 0
     for tenant in sorted(set(found) | set(truth.rows)):
@@ -533,15 +572,17 @@ def check_state(run, truth, tenants):
             if have.get(key) != want.get(key):
                 faults.append(f"{tenant} {key}: table {have.get(key)}, model {want.get(key)}")
     run.none(f"rows unlike the model ({rows} rows in {len(truth.rows)} tenants)", faults)
+    unlike = len(faults)
     have, want = tombstones(run.servers, tenants), truth.tombstones
     faults = [f"{t}: table {have.get(t)}, model {want.get(t)}"
               for t in sorted(set(have) | set(want)) if have.get(t) != want.get(t)]
     run.none(f"tenants with tombstones unlike the model ({sum(map(len, want.values()))} tombstones)",
              faults)
+    return unlike + len(faults)
 
 
 def check_dead_letters(run, truth):
-    """Exactly the bad ones, each once, with its class, code and bytes."""
+    """Exactly the bad ones, each once, with its class, code and bytes; how many are not so."""
     letters = dead_letters(run.servers)
     faults, seen = [], set()
     for letter in letters:
@@ -559,6 +600,7 @@ def check_dead_letters(run, truth):
         seen.add(entry_id)
     faults += [f"missing: {i} {truth.dead[i][:2]}" for i in truth.dead.keys() - seen]
     run.none(f"dead letters wrong ({len(letters)} found, {len(truth.dead)} expected)", faults)
+    return len(faults)
 
 
 def check_ledger(run, ledger, received=None):

@@ -1,7 +1,7 @@
-"""producer.py - publishes traffic at a pace from a thread, whatever happens to the service or to Redis.
+"""producer.py - publishes traffic at a pace from a thread, whatever happens to the service or to the broker.
 
-Each event is in a log on disk before it is published; what Redis refused, or what became of it nobody
-knows, is published again until Redis has it.
+Each event is in a log on disk before it is published; what the broker refused, or what became of it
+nobody knows, is published again until the broker has it.
 """
 import json
 import os
@@ -13,10 +13,12 @@ import lib
 
 
 class Producer(threading.Thread):
-    def __init__(self, servers, traffic, path, rate, tick_ms=20, total=None):
+    """ahead: so many at once before the pace begins."""
+
+    def __init__(self, servers, traffic, path, rate, tick_ms=20, total=None, ahead=0):
         super().__init__(daemon=True)
         self.servers, self.traffic, self.path = servers, traffic, path
-        self.rate, self.tick_s, self.total = rate, tick_ms / 1000, total
+        self.rate, self.tick_s, self.total, self.ahead = rate, tick_ms / 1000, total, ahead
         self.lock = threading.Lock()  # of traffic
         self.stopping, self.number, self.stored = False, 0, 0
         self.refused = self.unknown = 0
@@ -36,9 +38,9 @@ class Producer(threading.Thread):
             self.failure = error
 
     def loop(self, log):
-        redis, began = None, time.monotonic()
+        client, began = None, time.monotonic()
         while not self.stopping and (self.total is None or self.number < self.total):
-            due = int((time.monotonic() - began) * self.rate) - self.number
+            due = int((time.monotonic() - began) * self.rate) + self.ahead - self.number
             if self.total is not None:
                 due = min(due, self.total - self.number)
             batch = []
@@ -50,30 +52,29 @@ class Producer(threading.Thread):
                 log.writelines(generator.log_line(*event) + "\n" for event in batch)
                 log.flush()
                 os.fdatasync(log.fileno())
-                redis = self.publish(redis, batch, log)
+                client = self.publish(client, batch, log)
             time.sleep(self.tick_s)
 
-    def publish(self, redis, batch, log):
+    def publish(self, client, batch, log):
         while batch:
             try:
-                redis = redis or self.servers.redis()
-                replies = redis.pipeline([lib.encode("XADD", lib.WRITER, "*", "data", body)
-                                          for _, _, body in batch])
-            except OSError:  # it is not known what Redis has of it
+                client = client or self.servers.client()
+                replies = client.offer(lib.WRITER, [body for _, _, body in batch])
+            except OSError:  # it is not known what the broker has of it
                 self.unknown += len(batch)
-                redis = None
+                client = None
                 time.sleep(0.1)
                 continue
             left = []
             for event, reply in zip(batch, replies):
-                if isinstance(reply, lib.RedisError):
+                if isinstance(reply, lib.REFUSALS):
                     self.refused += 1
                     left.append(event)
                 else:
                     self.stored += 1
-                    log.write(json.dumps({"n": event[0], "id": reply.decode()}) + "\n")
+                    log.write(json.dumps({"n": event[0], "id": reply}) + "\n")
             log.flush()
             batch = left
             if left:
                 time.sleep(0.05)
-        return redis
+        return client

@@ -26,3 +26,15 @@ function(cm_embed_migrations target)
     VERBATIM)
   target_sources(${target} PRIVATE ${generated})
 endfunction()
+
+# The verdict table proto/push_verdicts.csv as a C array (proto/push_verdict.h).
+function(cm_embed_push_verdicts target)
+  set(csv ${PROJECT_SOURCE_DIR}/proto/push_verdicts.csv)
+  set(generated ${PROJECT_BINARY_DIR}/generated/push_verdicts.c)
+  add_custom_command(OUTPUT ${generated}
+    COMMAND ${CMAKE_COMMAND} -D CSV=${csv} -D OUT=${generated}
+            -P ${PROJECT_SOURCE_DIR}/deploy/cmake/embed_push_verdicts.cmake
+    DEPENDS ${csv} ${PROJECT_SOURCE_DIR}/deploy/cmake/embed_push_verdicts.cmake
+    VERBATIM)
+  target_sources(${target} PRIVATE ${generated})
+endfunction()

@@ -83,8 +83,11 @@ bool cm_actor_stop(zactor_t **actor_p, int timeout_ms)
     while (*actor_p) {
         int events =
             wait_pipe(*actor_p, asked ? ZMQ_POLLIN : ZMQ_POLLIN | ZMQ_POLLOUT, deadline_ms);
-        if (events & ZMQ_POLLOUT)
+        if (events & ZMQ_POLLOUT) {
+            /* It may end in between, and a PAIR without its peer blocks for ever. */
+            zsock_set_sndtimeo(zactor_sock(*actor_p), 0);
             asked = zstr_send(*actor_p, TERM) == 0;
+        }
         if ((events & ZMQ_POLLIN) && cm_actor_read(*actor_p, NULL, NULL) == CM_ACTOR_ENDED)
             cm_actor_release(actor_p);
         else if (events == 0 || (asked && left_ms(deadline_ms) == 0)) /* it may talk all the time */

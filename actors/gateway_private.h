@@ -95,7 +95,8 @@ struct gateway {
     uint64_t next_token, next_batch;
     cm_ledger_t ledger; /* retrying and in_flight are worked out for each snapshot */
     int64_t retry_balance;
-    bool link_up, draining, drained, flush_armed, deployment_fault;
+    bool link_up, draining, drained, flush_armed;
+    bool publish_refused;   /* by a broker that a person must set right */
     bool reported, refused; /* the start; with a broker that refuses us */
     int64_t first_word_ms;  /* monotonic: the broker is not waited for longer */
     cm_metric_t *lost, *lapsed, *publish_failures, *batches, *batch_rows, *publishing;

@@ -40,6 +40,30 @@ void cm_gateway_publish(gateway_t *self, source_t *source, const cm_outcome_t *o
     cm_broker_publish(self->broker, publish->topic, publish->message, publish->token);
 }
 
+static void tell_failure(gateway_t *self, const publish_t *publish, const cm_error_t *err)
+{
+    unsigned withheld = 0;
+    bool for_a_person = err->status == CM_MISCONFIGURED; /* no topic, no right */
+    cm_metric_add(self->publish_failures, 1);
+    if (cm_log_allowed(&self->publish_log, 1000, &withheld))
+        cm_log(for_a_person ? CM_LOG_ERROR : CM_LOG_WARN, "gateway", "publish failed, will repeat",
+               "topic=%s code=\"%s\" withheld=%u cause=\"%s\"", publish->topic, err->code, withheld,
+               err->message);
+    if (for_a_person && !self->publish_refused)
+        cm_reporter_state(&self->reporter, CM_ACTOR_STOPPED, err->message);
+    self->publish_refused |= for_a_person;
+}
+
+static void tell_healed(gateway_t *self)
+{
+    if (!self->publish_refused)
+        return;
+    self->publish_refused = false;
+    cm_log(CM_LOG_INFO, "gateway", "publishes accepted again", NULL);
+    if (self->link_up && !self->draining)
+        cm_reporter_state(&self->reporter, CM_ACTOR_RUNNING, "");
+}
+
 void cm_gateway_published(gateway_t *self, uint64_t token, cm_status_t status,
                           const cm_error_t *err)
 {
@@ -54,14 +78,10 @@ void cm_gateway_published(gateway_t *self, uint64_t token, cm_status_t status,
         publish->waiting = true;
         publish->repeat_at_ms =
             cm_clock_mono_ms() + (wait_ms < REPEAT_MAX_MS ? wait_ms : REPEAT_MAX_MS);
-        cm_metric_add(self->publish_failures, 1);
-        unsigned withheld = 0;
-        if (cm_log_allowed(&self->publish_log, 1000, &withheld))
-            cm_log(CM_LOG_WARN, "gateway", "publish failed, will repeat",
-                   "topic=%s code=\"%s\" withheld=%u cause=\"%s\"", publish->topic, err->code,
-                   withheld, err->message);
+        tell_failure(self, publish, err);
         return;
     }
+    tell_healed(self);
     cm_crash_point("after-republish");
     cm_broker_ack(self->broker, &publish->lease, 1);
     cm_gateway_ledger_ended(self, publish->source, publish->kind, 1);

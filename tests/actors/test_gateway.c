@@ -409,6 +409,28 @@ Test(gateway, a_subscription_that_delivers_again_is_refused_no_longer, .timeout 
     zsock_destroy(&reports);
 }
 
+Test(gateway, a_publish_that_a_person_must_make_possible_is_told_and_heals, .timeout = 20)
+{
+    mesh_t mesh;
+    cm_delivery_batch_t batch;
+    zsock_t *reports = zsock_new_pull("@" CM_ENDPOINT_REPORTS);
+    start_with(&mesh, 10, 1 << 20, CM_ENDPOINT_REPORTS);
+    both_ready(&mesh);
+    await_state(reports, CM_ACTOR_RUNNING);
+    deliver(&mesh, "{\"customerId\":1}");
+    unsigned shard = take_from_any(&mesh, &batch);
+    answer(&mesh, shard, &batch, CM_OUTCOME_RETRY, 1);
+    expect_said(&mesh, "publish t.republisher {\"customerId\":1}");
+    zstr_sendx(mesh.in, "deny", NULL);
+    await_state(reports, CM_ACTOR_STOPPED);
+    expect_said(&mesh, "publish t.republisher {\"customerId\":1}");
+    zstr_sendx(mesh.in, "confirm", NULL);
+    await_state(reports, CM_ACTOR_RUNNING);
+    expect_said(&mesh, "ack 1");
+    stop(&mesh);
+    zsock_destroy(&reports);
+}
+
 /* Refused without end: what Redis says when it is short of memory. */
 Test(gateway, a_publish_that_is_refused_is_repeated_less_and_less_often, .timeout = 20)
 {

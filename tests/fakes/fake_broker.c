@@ -88,6 +88,8 @@ static int on_command(zloop_t *loop, zsock_t *socket, void *arg)
                 self->events.on_refused(self->events.ctx, s, &err);
     } else if (strcmp(word, "confirm") == 0) {
         end_publish(self, CM_OK);
+    } else if (strcmp(word, "deny") == 0) {
+        end_publish(self, CM_MISCONFIGURED);
     } else if (strcmp(word, "refuse") == 0) {
         end_publish(self, CM_UNAVAILABLE);
     } else {

@@ -3,7 +3,8 @@
  * The test pushes commands to CM_FAKE_BROKER_IN and reads what the gateway did from
  * CM_FAKE_BROKER_OUT, in order:
  *   in   "deliver SUBSCRIPTION BODY"   next message; delivered when a pull allows it
- *        "confirm" / "refuse"          the oldest open publish ends: stored / unavailable
+ *        "confirm" / "refuse" / "deny" the oldest open publish ends: stored, unavailable, or
+ *                                      forbidden
  *        "up" / "down"                 the link
  *        "lapse LEASE"                  it is another's by now
  *        "forbid SUBSCRIPTION"         it is refused, until the next delivery

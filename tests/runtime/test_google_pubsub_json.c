@@ -291,6 +291,22 @@ Test(pubsub_json, refuses_more_messages_than_were_asked_for)
 
 /* ---- other answers --------------------------------------------------------------------------- */
 
+Test(pubsub_json, finds_a_byte_that_is_no_text_wherever_it_stands)
+{
+    char text[42];
+    cr_assert(cm_pubsub_is_text(CM_STR_NONE));
+    for (size_t len = 1; len < sizeof text - 1; len++)
+        for (size_t at = 0; at < len; at++) {
+            memset(text, 'a', sizeof text);
+            cr_assert(cm_pubsub_is_text((cm_str_t){text, len}));
+            text[at] = (char)0xff;
+            cr_assert(not(cm_pubsub_is_text((cm_str_t){text, len})));
+            text[at] = (char)0xc3; /* with what follows: one letter */
+            text[at + 1] = (char)0xa9;
+            cr_assert(eq(int, cm_pubsub_is_text((cm_str_t){text, len}), at + 1 < len));
+        }
+}
+
 Test(pubsub_json, counts_what_a_publish_confirms)
 {
     cr_assert(eq(int, cm_pubsub_read_published(CM_STR("{\"messageIds\":[\"1\",\"2\"]}")), 2));

@@ -240,7 +240,7 @@ void cm_test_client_begin_with(cm_test_client_t *self, const cm_broker_driver_t 
         .uri = uri,
         .consumer = consumer,
         .lease_ms = lease_ms ? lease_ms : 30000,
-        .poll_ms = 100,
+        .poll_ms = 250,
         .driver = own,
     };
     cm_broker_events_t events = {

@@ -1,5 +1,7 @@
 #include "actors/command.h"
+#include "proto/json_reader.h"
 #include "runtime/cleanup.h"
+#include "runtime/clock.h"
 #include "runtime/crash.h"
 #include "runtime/log.h"
 
@@ -64,6 +66,37 @@ bool cm_flag_i64(const cm_invocation_t *invocation, const char *name, int64_t mi
         fprintf(stderr, " to %lld\n", (long long)max);
     else
         fputs(" up\n", stderr);
+    return false;
+}
+
+/* RFC 3339, or so long ago: 90s, 30m, 12h, 7d. */
+static bool parse_time(const char *text, int64_t *ret_ms)
+{
+    char *end = NULL;
+    long long amount = strtoll(text, &end, 10);
+    static const struct {
+        char unit;
+        int64_t ms;
+    } units[] = {{'s', 1000}, {'m', 60000}, {'h', 3600000}, {'d', 86400000}};
+    for (size_t i = 0; end && end != text && *end && !end[1] && i < CM_LENGTH(units); i++) {
+        if (*end == units[i].unit && amount >= 0 && amount < 100000) {
+            *ret_ms = cm_clock_epoch_ms() - amount * units[i].ms;
+            return true;
+        }
+    }
+    cm_json_value_t value = {.type = CM_JSON_STRING, .text = cm_str(text)};
+    return cm_json_time(&value, INT64_MAX / 2, ret_ms, NULL) == CM_OK;
+}
+
+bool cm_flag_time(const cm_invocation_t *invocation, const char *name, int64_t *ret_ms)
+{
+    const char *text = cm_flag_text(invocation, name);
+    if (!text || parse_time(text, ret_ms))
+        return true;
+    fprintf(stderr,
+            "client-manager %s: --%s is \"%s\"; give 2026-11-20T16:00:00Z, or 30m, 12h, "
+            "7d\n",
+            invocation->command->name, name, text);
     return false;
 }
 

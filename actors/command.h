@@ -82,6 +82,9 @@ bool cm_flag_given(const cm_invocation_t *invocation, const char *name);
  * with CM_EXIT_USAGE. */
 bool cm_flag_i64(const cm_invocation_t *invocation, const char *name, int64_t min, int64_t max,
                  int64_t *ret_value);
+/* As epoch milliseconds, from RFC 3339 or so long ago (90s, 30m, 12h, 7d); when the flag is not
+ * given, *ret_ms stays. False: told on stderr, exit with CM_EXIT_USAGE. */
+bool cm_flag_time(const cm_invocation_t *invocation, const char *name, int64_t *ret_ms);
 /* The configuration file: --config, else CM_CONFIG (empty: none), else `usual` when it exists, else
  * NULL. */
 const char *cm_command_file(const cm_invocation_t *invocation, const char *usual);
@@ -112,6 +115,9 @@ int cm_command_dead_letters_list(const cm_invocation_t *invocation);
 int cm_command_dead_letters_show(const cm_invocation_t *invocation);
 int cm_command_dead_letters_replay(const cm_invocation_t *invocation);
 int cm_command_dead_letters_purge(const cm_invocation_t *invocation);
+int cm_command_audit_list(const cm_invocation_t *invocation);
+int cm_command_audit_verify(const cm_invocation_t *invocation);
+int cm_command_audit_export(const cm_invocation_t *invocation);
 int cm_command_publish(const cm_invocation_t *invocation);
 int cm_command_config_check(const cm_invocation_t *invocation);
 int cm_command_config_show(const cm_invocation_t *invocation);

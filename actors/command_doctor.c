@@ -130,6 +130,16 @@ static void check_limits(doctor_t *self)
         "raise LimitNOFILE to 1024 or more");
 }
 
+/* Whether the log is whole is another question: `audit verify` reads all of it. */
+static void check_audit(doctor_t *self, const cm_options_t *options)
+{
+    bool keyed = *options->audit.key != '\0';
+    say(self, "audit key", keyed ? GOOD : WARNING,
+        keyed ? "set" : "none, the audit log is chained by plain SHA-256",
+        "openssl rand -hex 32 > FILE; CM_AUDIT_KEY_FILE=FILE: without it whoever can write to the "
+        "log can forge it");
+}
+
 int cm_command_doctor(const cm_invocation_t *invocation)
 {
     static const cm_column_t columns[] = {
@@ -142,6 +152,7 @@ int cm_command_doctor(const cm_invocation_t *invocation)
     else
         check_pubsub(&self, invocation->options);
     check_limits(&self);
+    check_audit(&self, invocation->options);
     cm_table_end(&self.table);
     fprintf(stderr, "%d failed, %d warnings\n", self.failed, self.warned);
     return self.failed ? CM_EXIT_FAILED : CM_EXIT_OK;

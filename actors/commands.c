@@ -59,6 +59,24 @@ static const cm_flag_t dead_purge_flags[] = {
     {"dry-run", 0, NULL, NULL, "tell how many would go, remove nothing"},
 };
 
+#define AUDIT_FILTERS                                                                              \
+    {"tenant", 't', "ID", NULL, "only of this tenant"},                                            \
+        {"action", 0, "ACTION", NULL, "only this action"},                                         \
+        {"since", 0, "TIME", NULL, "done at or after: RFC 3339, or 30m, 12h, 7d ago"},             \
+    {                                                                                              \
+        "until", 0, "TIME", NULL, "done before: as --since"                                        \
+    }
+
+static const cm_flag_t audit_list_flags[] = {
+    AUDIT_FILTERS,
+    {"limit", 'n', "N", "100", "at most so many, the newest"},
+};
+
+static const cm_flag_t audit_verify_flags[] = {
+    {"head", 0, "P:HASH", NULL, "the log must hold this row: position and hash noted elsewhere"},
+    {"unkeyed-until", 0, "P", "0", "rows up to this position may be from before there was a key"},
+};
+
 static const cm_flag_t publish_flags[] = {
     {"topic", 't', "TOPIC", "writer", "topic without its prefix"},
     {"rate", 'r', "N", "0", "at most so many a second; 0: as fast as the broker takes them"},
@@ -114,6 +132,25 @@ const cm_command_t cm_commands[] = {
      FLAGS(dead_replay_flags), true, cm_command_dead_letters_replay},
     {"dead-letters purge", "[ID...]", 0, -1, "remove dead letters for good", NULL,
      FLAGS(dead_purge_flags), true, cm_command_dead_letters_purge},
+    {"audit list", "", 0, 0, "list what was done to tenants, the newest first", NULL,
+     FLAGS(audit_list_flags), true, cm_command_audit_list},
+    {"audit verify", "", 0, 0, "recompute the hash chain of the audit log, tell where it is broken",
+     "Exit code 1 when it is, with the first position and what is wrong there: gap, order, "
+     "previous-hash, hash, key, unkeyed, head, truncated. A cut-off end shows only against a head "
+     "from elsewhere: the service logs one with each entry, and this command prints the last. "
+     "Without audit.key the chain is plain SHA-256, which shows mistakes but not a forger who can "
+     "write to the table. The table refuses changes from everybody, until its owner or a superuser "
+     "disables the triggers on purpose.",
+     FLAGS(audit_verify_flags), true, cm_command_audit_verify},
+    {"audit export", "", 0, 0, "print the audit log, one JSON object a line, for others to verify",
+     "A row's bytes are ten fields in this order, each after its length as four bytes, high byte "
+     "first: the text \"client-manager audit 1\", position, at_us, actor, action, tenant, "
+     "generation, detail, key_id, previous_hash. Numbers are decimal text; detail is the text "
+     "inside the JSON string; previous_hash is 32 bytes, zero in the first row. hash is SHA-256 of "
+     "these bytes when key_id is empty, else HMAC-SHA-256 with the text of audit.key as key. "
+     "key_id is the first 16 hex digits of HMAC-SHA-256 of \"client-manager audit key\". Positions "
+     "have no gaps, and previous_hash is the hash of the line before.",
+     NO_FLAGS, true, cm_command_audit_export},
     {"publish", "[FILE...]", 0, -1, "publish events, one JSON object a line, from files or stdin",
      "Lines are checked first; a bad one is told with file, line and path and not published. Exit "
      "code 3 when some lines were bad.",

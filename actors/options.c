@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <string.h>
 
+enum { AUDIT_KEY_MIN = 16 };
+
 #define AT(member) offsetof(cm_options_t, member)
 
 static const cm_config_key_t keys[] = {
@@ -90,6 +92,8 @@ static const cm_config_key_t keys[] = {
      "milliseconds deliveries in hand are kept while the database is away, then given back"},
     {"drain.deadline_ms", CM_CONFIG_INT, AT(drain.deadline_ms), "30000", 0, 600000, NULL, false,
      "milliseconds a stop may take to finish what is in hand"},
+    {"audit.key", CM_CONFIG_TEXT, AT(audit.key), NULL, 0, 1024, NULL, true,
+     "secret key of the audit log's hash chain, 16 bytes or more; empty: plain SHA-256"},
     {"monitor.listen", CM_CONFIG_TEXT, AT(monitor.listen), "127.0.0.1:8089", 0, 256, NULL, false,
      "address:port of health, metrics and ledger; empty for none"},
     {"monitor.beat_timeout_ms", CM_CONFIG_INT, AT(monitor.beat_timeout_ms), "60000", 1000, 3600000,
@@ -174,6 +178,16 @@ static cm_status_t check_listen(const cm_config_t *config, const char *listen, c
         cm_config_origin(config, "monitor.listen"), listen);
 }
 
+static cm_status_t check_audit(const cm_config_t *config, const char *key, cm_error_t *err)
+{
+    if (!*key || strlen(key) >= AUDIT_KEY_MIN)
+        return CM_OK;
+    return cm_error_set(err, CM_MISCONFIGURED, "config",
+                        "audit.key (%s) has %zu bytes; give %d or more, random ones: "
+                        "openssl rand -hex 32",
+                        cm_config_origin(config, "audit.key"), strlen(key), AUDIT_KEY_MIN);
+}
+
 cm_status_t cm_options_check(const cm_config_t *config, cm_error_t *err)
 {
     const cm_options_t *options = cm_config_values(config);
@@ -195,6 +209,8 @@ cm_status_t cm_options_check(const cm_config_t *config, cm_error_t *err)
         status = check_redis(config, options->redis.uri, err);
     if (status == CM_OK)
         status = check_pubsub(config, options, err);
+    if (status == CM_OK)
+        status = check_audit(config, options->audit.key, err);
     return status == CM_OK ? check_listen(config, options->monitor.listen, err) : status;
 }
 

@@ -100,6 +100,12 @@ bool cm_flag_time(const cm_invocation_t *invocation, const char *name, int64_t *
     return false;
 }
 
+const char *cm_command_operator(char actor[CM_OPERATOR_MAX])
+{
+    snprintf(actor, CM_OPERATOR_MAX, "operator:%lu", (unsigned long)getuid());
+    return actor;
+}
+
 int cm_command_fail(const cm_invocation_t *invocation, const cm_error_t *err)
 {
     bool usage = strcmp(err->code, CM_CODE_USAGE) == 0, coded = err->code[0] && !usage;

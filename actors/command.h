@@ -93,6 +93,10 @@ const char *cm_command_file(const cm_invocation_t *invocation, const char *usual
 cm_status_t cm_command_load(const cm_invocation_t *invocation, const char *file,
                             const char *const *settings, size_t setting_count,
                             cm_config_t **ret_config);
+/* Who gave the command, for the audit log: "operator:" and the user's number, which tells people of
+ * one machine apart and names none. */
+enum { CM_OPERATOR_MAX = 24 };
+const char *cm_command_operator(char actor[CM_OPERATOR_MAX]);
 /* Print "client-manager COMMAND: message" on stderr; returns the exit code that fits the status. */
 int cm_command_fail(const cm_invocation_t *invocation, const cm_error_t *err);
 

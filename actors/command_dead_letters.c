@@ -5,15 +5,17 @@
 #include "proto/attributes.h"
 #include "runtime/cleanup.h"
 #include "runtime/clock.h"
+#include "schema/audit_log.h"
 #include "schema/dead_letter_store.h"
 #include "schema/migration.h"
 
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum { PAGE = 200, REPLAYS_MAX = 3 };
+enum { PAGE = 200, REPLAYS_MAX = 3, LOCK_TIMEOUT_MS = 5000 };
 
 /* ---- filters -------------------------------------------------------------------------------- */
 
@@ -44,6 +46,7 @@ static bool is_chosen(const cm_invocation_t *invocation)
 static cm_status_t open_admin(const cm_invocation_t *invocation, cm_pg_t **ret_pg, cm_error_t *err)
 {
     cm_pg_options_t options = cm_options_pg(invocation->options, "client-manager dead-letters");
+    options.lock_timeout_ms = LOCK_TIMEOUT_MS;
     *ret_pg = cm_pg_new(&options);
     cm_status_t status = cm_pg_connect(*ret_pg, NULL, err);
     if (status == CM_OK)
@@ -437,6 +440,44 @@ static cm_status_t for_each_match(const cm_invocation_t *invocation, cm_pg_t *pg
     return status;
 }
 
+/* What was chosen and how many that were; ids, classes and codes are nobody's personal data. */
+static cm_status_t tell_audit(const cm_invocation_t *invocation, cm_pg_t *pg,
+                              const cm_dead_letter_filter_t *filter, int64_t removed,
+                              cm_error_t *err)
+{
+    char actor[CM_OPERATOR_MAX];
+    json_t *detail = json_pack("{s:I, s:b, s:s*, s:s*}", "removed", (json_int_t)removed, "by_id",
+                               invocation->arg_count > 0, "class", filter->error_class, "code",
+                               filter->error_code);
+    CM_CLEANUP(cm_free) char *text = detail ? json_dumps(detail, 0) : NULL;
+    json_decref(detail);
+    cm_audit_entry_t entry = {.actor = cm_command_operator(actor),
+                              .action = "dead-letters-purged",
+                              .tenant = filter->tenant,
+                              .detail = text};
+    return cm_audit_append(pg, invocation->options->postgres.admin_schema,
+                           invocation->options->audit.key, &entry, NULL, err);
+}
+
+/* All of it and its audit entry, or nothing. */
+static cm_status_t purge(const cm_invocation_t *invocation, cm_pg_t *pg,
+                         const cm_dead_letter_filter_t *filter, int64_t *ret_removed,
+                         cm_error_t *err)
+{
+    cm_status_t status = cm_pg_begin(pg, err);
+    if (status == CM_OK)
+        status = cm_pg_exec(pg, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED", err);
+    if (status == CM_OK)
+        status = for_each_match(invocation, pg, *filter, true, ret_removed, err);
+    if (status == CM_OK && *ret_removed)
+        status = tell_audit(invocation, pg, filter, *ret_removed, err);
+    if (status == CM_OK)
+        status = cm_pg_commit(pg, err);
+    if (status != CM_OK)
+        cm_pg_rollback(pg);
+    return status;
+}
+
 int cm_command_dead_letters_purge(const cm_invocation_t *invocation)
 {
     CM_CLEANUP(cm_pg_destroy) cm_pg_t *pg = NULL;
@@ -453,7 +494,7 @@ int cm_command_dead_letters_purge(const cm_invocation_t *invocation)
         int refused = confirm(invocation, found);
         if (refused)
             return refused;
-        status = for_each_match(invocation, pg, filter, true, &removed, &err);
+        status = purge(invocation, pg, &filter, &removed, &err);
     }
     if (status != CM_OK)
         return cm_command_fail(invocation, &err);

@@ -187,14 +187,18 @@ int cm_command_tenant_activate(const cm_invocation_t *invocation)
         return cm_command_fail(invocation, &err);
     int code = CM_EXIT_OK;
     size_t failed = 0;
+    char actor[CM_OPERATOR_MAX];
+    cm_command_operator(actor);
     cm_table_t table;
     cm_table_start(&table, change_columns, CM_LENGTH(change_columns), invocation->json);
     for (size_t i = 0; i < invocation->arg_count && !is_fatal(status); i++) {
         char id[CM_TENANT_ID_MAX];
         cm_tenant_change_t change;
+        cm_audit_trail_t audit = {.key = invocation->options->audit.key, .actor = actor};
         canonical(invocation, i, id);
-        status = cm_tenant_schema_activate(pg, invocation->options->postgres.admin_schema, id,
-                                           name ? name : "", cm_clock_epoch_ms(), &change, &err);
+        status =
+            cm_tenant_schema_activate(pg, invocation->options->postgres.admin_schema, id,
+                                      name ? name : "", cm_clock_epoch_ms(), &audit, &change, &err);
         if (status == CM_OK) {
             add_change(&table, id, change == CM_TENANT_CHANGED ? "activated" : "unchanged");
             continue;

@@ -33,19 +33,23 @@ static cm_status_t activate(activator_t *self, cm_pg_t *pg, const cm_delivery_t 
 {
     cm_tenant_activation_t activation;
     cm_tenant_change_t change = CM_TENANT_UNCHANGED;
+    cm_audit_trail_t audit = {.key = self->args->options->audit.key, .actor = "tenant-activator"};
     cm_status_t status =
         cm_tenant_activation_decode(delivery->body, cm_clock_epoch_ms(), arena, &activation, err);
     if (status == CM_OK)
         status = cm_tenant_schema_activate(pg, self->args->options->postgres.admin_schema,
                                            activation.tenant, activation.name, activation.event_ms,
-                                           &change, err);
+                                           &audit, &change, err);
     if (status != CM_OK)
         return status;
     *ret_kind = change == CM_TENANT_CHANGED ? CM_OUTCOME_APPLIED : CM_OUTCOME_DUPLICATE;
     if (change == CM_TENANT_CHANGED) {
+        char head[CM_AUDIT_HEAD_TEXT_MAX] = "";
+        if (audit.head.position) /* the anchor of the audit log outside the database */
+            cm_audit_head_text(&audit.head, head);
         cm_metric_add(self->activated, 1);
-        cm_log(CM_LOG_INFO, self->args->name, "tenant activated", "tenant=\"%s\"",
-               activation.tenant);
+        cm_log(CM_LOG_INFO, self->args->name, "tenant activated", "tenant=\"%s\" audit_head=\"%s\"",
+               activation.tenant, head);
     }
     return CM_OK;
 }

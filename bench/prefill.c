@@ -48,7 +48,7 @@ static void activate(const cm_bench_t *bench, cm_pg_t *pg)
                                                   cm_clock_epoch_ms(), arena, &event, &err),
                       &err, "activation");
         cm_bench_must(cm_tenant_schema_activate(pg, CM_BENCH_SCHEMA, event.tenant, "",
-                                                event.event_ms, &change, &err),
+                                                event.event_ms, NULL, &change, &err),
                       &err, "activation");
         tell(&told, t + 1);
     }

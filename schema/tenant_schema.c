@@ -21,7 +21,8 @@ typedef struct {
     char schema[CM_TENANT_SCHEMA_MAX];
     bool schema_is_there;
     cm_tenant_t row;
-    int64_t deleted_ms; /* INT64_MIN: never */
+    int64_t deleted_ms;      /* INT64_MIN: never */
+    cm_audit_trail_t *audit; /* NULL: none */
 } step_t;
 
 typedef cm_status_t(step_fn)(step_t *step, cm_tenant_change_t *ret_change, cm_error_t *err);
@@ -112,6 +113,8 @@ static cm_status_t run_step(step_t *step, step_fn *body, cm_tenant_change_t *ret
             nanosleep(&(struct timespec){.tv_nsec = wait_ms * 1000000L}, NULL);
         }
         *ret_change = CM_TENANT_UNCHANGED;
+        if (step->audit)
+            step->audit->head = (cm_audit_head_t){0};
         status = try_step(step, body, ret_change, &failure);
         if (status == CM_OK || !passes(&failure))
             break;
@@ -163,6 +166,19 @@ static cm_status_t write_active(const step_t *step, const char *name, int64_t ge
         step->admin_schema, CM_LENGTH(values), values, NULL, err);
 }
 
+/* The last statement of a step: others wait for the end of the log until the commit. */
+static cm_status_t tell(const step_t *step, const char *action, int64_t generation, cm_error_t *err)
+{
+    char detail[96];
+    if (!step->audit)
+        return CM_OK;
+    snprintf(detail, sizeof detail, "{\"event_ms\": %" PRId64 ", \"schema_version\": %d}",
+             step->event_ms, cm_migrations_tenant.count);
+    cm_audit_entry_t entry = {step->audit->actor, action, step->id, generation, detail};
+    return cm_audit_append(step->pg, step->admin_schema, step->audit->key, &entry,
+                           &step->audit->head, err);
+}
+
 /* Absent, half made, or deleted before this activation. */
 static cm_status_t activate_anew(step_t *step, cm_tenant_change_t *ret_change, cm_error_t *err)
 {
@@ -175,6 +191,8 @@ static cm_status_t activate_anew(step_t *step, cm_tenant_change_t *ret_change, c
     if (status == CM_OK)
         status = write_active(step, *step->name ? step->name : step->row.name,
                               step->row.generation + 1, true, err);
+    if (status == CM_OK)
+        status = tell(step, "tenant-activated", step->row.generation + 1, err);
     cm_crash_point("ddl-step");
     return status;
 }
@@ -298,11 +316,15 @@ static cm_status_t drop(step_t *step, cm_tenant_change_t *ret_change, cm_error_t
 /* ---- the interface -------------------------------------------------------------------------- */
 
 cm_status_t cm_tenant_schema_activate(cm_pg_t *pg, const char *admin_schema, const char *id,
-                                      const char *name, int64_t event_ms,
+                                      const char *name, int64_t event_ms, cm_audit_trail_t *audit,
                                       cm_tenant_change_t *ret_change, cm_error_t *err)
 {
-    step_t step = {
-        .pg = pg, .admin_schema = admin_schema, .id = id, .name = name, .event_ms = event_ms};
+    step_t step = {.pg = pg,
+                   .admin_schema = admin_schema,
+                   .id = id,
+                   .name = name,
+                   .event_ms = event_ms,
+                   .audit = audit};
     return run_step(&step, activate, ret_change, err);
 }
 

@@ -7,6 +7,7 @@
  */
 #ifndef CM_SCHEMA_TENANT_SCHEMA_H
 #define CM_SCHEMA_TENANT_SCHEMA_H
+#include "schema/audit_log.h"
 #include "schema/tenant_registry.h"
 
 typedef enum {
@@ -18,9 +19,10 @@ typedef enum {
  * tenant needs one newer than its deletion, then its generation rises; a suspended one needs one
  * newer than its suspension; an older one changes nothing (UNCHANGED). name may be "" (kept); the
  * newest activation names the tenant. CM_PERMANENT / "tenant-deleting" while a deletion runs,
- * "schema-exists" when the schema is there and the registry does not know it. */
+ * "schema-exists" when the schema is there and the registry does not know it. A new generation is
+ * told in the audit log, in the same commit, as "tenant-activated"; audit NULL: it is not. */
 cm_status_t cm_tenant_schema_activate(cm_pg_t *pg, const char *admin_schema, const char *id,
-                                      const char *name, int64_t event_ms,
+                                      const char *name, int64_t event_ms, cm_audit_trail_t *audit,
                                       cm_tenant_change_t *ret_change, cm_error_t *err);
 /* Bring one active or suspended tenant to the newest version. CM_MISSING when not in the registry.
  */

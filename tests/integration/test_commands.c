@@ -194,7 +194,7 @@ Test(servers, doctor_names_each_fault_and_fails, .timeout = 120)
     cr_expect(eq(int, program.code, 1));
     cr_expect(ne(ptr, strstr(program.out, "FAIL    postgres connection"), NULL));
     cr_expect(ne(ptr, strstr(program.out, "FAIL    redis connection"), NULL));
-    cr_expect(eq(str, program.err, "2 failed, 0 warnings\n"));
+    cr_expect(eq(str, program.err, "2 failed, 1 warnings\n"));
 }
 
 /* ---- publish -------------------------------------------------------------------------------- */

@@ -35,7 +35,7 @@ static void tear_down(world_t *self)
 
 static cm_status_t activate(world_t *self, const char *id, const char *name, int64_t ms)
 {
-    return cm_tenant_schema_activate(self->pg, CM_TEST_ADMIN, id, name, ms, &self->change,
+    return cm_tenant_schema_activate(self->pg, CM_TEST_ADMIN, id, name, ms, NULL, &self->change,
                                      &self->err);
 }
 

@@ -37,7 +37,7 @@ void cm_test_tenant(cm_pg_t *pg, const char *id)
 {
     cm_error_t err = {0};
     cm_tenant_change_t change;
-    if (cm_tenant_schema_activate(pg, CM_TEST_ADMIN, id, "", 1000, &change, &err) != CM_OK)
+    if (cm_tenant_schema_activate(pg, CM_TEST_ADMIN, id, "", 1000, NULL, &change, &err) != CM_OK)
         cr_fatal("tenant %s: %s %s", id, err.code, err.message);
 }
 

@@ -14,7 +14,7 @@ static const cm_config_key_t keys[] = {
     {"postgres.uri", CM_CONFIG_TEXT, AT(postgres.uri), "postgresql:///client_manager", 1, 2048,
      NULL, false, "libpq connection URI of the database that holds the tenants"},
     {"postgres.admin_schema", CM_CONFIG_TEXT, AT(postgres.admin_schema), "client_manager", 1, 63,
-     NULL, false, "schema of the tenant registry and the dead letters"},
+     NULL, false, "schema of the tenant registry, the dead letters and the audit log"},
     {"postgres.connect_timeout_ms", CM_CONFIG_INT, AT(postgres.connect_timeout_ms), "5000", 100,
      60000, NULL, false, "milliseconds one connection attempt may take"},
     {"postgres.statement_timeout_ms", CM_CONFIG_INT, AT(postgres.statement_timeout_ms), "15000",

@@ -1,4 +1,5 @@
 #include "runtime/cleanup.h"
+#include "schema/tenant_schema.h"
 #include "tests/schema/audit_case.h"
 
 #include <inttypes.h>
@@ -279,5 +280,36 @@ Test(audit_log, reading_ends_when_the_reader_has_enough)
     fill(&world, 4);
     expect_each(&world, (cm_audit_filter_t){0}, 2, "1 2 ");
     expect_each(&world, (cm_audit_filter_t){0}, 9, "1 2 3 4 ");
+    tear_down(&world);
+}
+
+/* ---- who tells it --------------------------------------------------------------------------- */
+
+Test(audit_log, each_new_generation_of_a_tenant_is_told)
+{
+    world_t world = {0};
+    set_up(&world);
+    cm_tenant_change_t change;
+    cm_audit_trail_t audit = {.actor = "a test"};
+    static const int64_t times[] = {1000, 1000, 1500, 3000}; /* deleted before the last */
+    static const int64_t positions[] = {1, 0, 0, 2};
+    for (size_t i = 0; i < CM_LENGTH(times); i++) {
+        if (i == 3)
+            cr_assert(
+                eq(int,
+                   cm_tenant_schema_drop(world.pg, CM_TEST_ADMIN, "42", 2000, &change, &world.err),
+                   CM_OK));
+        cr_assert(eq(int,
+                     cm_tenant_schema_activate(world.pg, CM_TEST_ADMIN, "42", "", times[i], &audit,
+                                               &change, &world.err),
+                     CM_OK));
+        cr_expect(eq(i64, audit.head.position, positions[i]));
+    }
+    CM_CLEANUP(cm_free)
+    char *rows = cm_test_rows(world.pg, "SELECT actor, action, tenant, generation,"
+                                        " detail->>'event_ms' FROM " CM_TEST_ADMIN ".audit_log"
+                                        " ORDER BY position");
+    cr_expect(
+        eq(str, rows, "a test|tenant-activated|42|1|1000\na test|tenant-activated|42|2|3000"));
     tear_down(&world);
 }

@@ -73,31 +73,6 @@ static void set_state(world_t *self, const char *id, const char *state)
 
 /* ---- activation ----------------------------------------------------------------------------- */
 
-Test(tenant_schema, each_new_generation_is_told_in_the_audit_log)
-{
-    world_t world = {0};
-    set_up(&world);
-    cm_audit_trail_t audit = {.actor = "a test"};
-    static const int64_t times[] = {1000, 1000, 1500, 3000}; /* deleted before the last */
-    static const int64_t positions[] = {1, 0, 0, 2};
-    for (size_t i = 0; i < CM_LENGTH(times); i++) {
-        if (i == 3)
-            cr_assert(eq(int, drop(&world, "42", 2000), CM_OK));
-        cr_assert(eq(int,
-                     cm_tenant_schema_activate(world.pg, CM_TEST_ADMIN, "42", "", times[i], &audit,
-                                               &world.change, &world.err),
-                     CM_OK));
-        cr_expect(eq(i64, audit.head.position, positions[i]));
-    }
-    CM_CLEANUP(cm_free)
-    char *rows = cm_test_rows(world.pg, "SELECT actor, action, tenant, generation,"
-                                        " detail->>'event_ms' FROM " CM_TEST_ADMIN ".audit_log"
-                                        " ORDER BY position");
-    cr_expect(
-        eq(str, rows, "a test|tenant-activated|42|1|1000\na test|tenant-activated|42|2|3000"));
-    tear_down(&world);
-}
-
 Test(tenant_schema, activation_creates_the_schema_and_registers_it)
 {
     world_t world = {0};

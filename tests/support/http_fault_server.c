@@ -114,7 +114,9 @@ void cm_test_http_start_tls(cm_test_http_t *self, int streams)
     snprintf(max, sizeof max, "--frontend-http2-max-concurrent-streams=%d", streams);
     snprintf(access_log, sizeof access_log, "--accesslog-file=%s/access.log", self->dir);
     snprintf(log, sizeof log, "%s/nghttpx.log", self->dir);
-    const char *argv[] = {"nghttpx",
+    /* Where Debian has it, which is not in everybody's PATH. */
+    static const char installed[] = "/usr/sbin/nghttpx";
+    const char *argv[] = {access(installed, X_OK) == 0 ? installed : "nghttpx",
                           "--conf=/dev/null",
                           front,
                           back,

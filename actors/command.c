@@ -22,6 +22,7 @@ typedef struct {
     cm_invocation_t invocation;
     const char *settings[CM_SETTINGS_MAX];
     const char *values[FLAGS_MAX];
+    cm_repeat_t repeats[CM_REPEATS_MAX];
     bool help, version;
     cm_config_t *config;
 } parse_t;
@@ -52,6 +53,20 @@ const char *cm_flag_text(const cm_invocation_t *invocation, const char *name)
     if (!flag)
         return NULL;
     return invocation->flag_values[at] ? invocation->flag_values[at] : flag->fallback;
+}
+
+const char *cm_flag_nth(const cm_invocation_t *invocation, const char *name, size_t n)
+{
+    size_t at = 0;
+    if (n == 0)
+        return cm_flag_text(invocation, name);
+    if (!find_flag(invocation->command, name, &at))
+        return NULL;
+    for (size_t i = 0; i < invocation->repeat_count; i++) {
+        if (invocation->repeats[i].flag == at && --n == 0)
+            return invocation->repeats[i].value;
+    }
+    return NULL;
 }
 
 bool cm_flag_i64(const cm_invocation_t *invocation, const char *name, int64_t min, int64_t max,
@@ -256,6 +271,26 @@ static void complain(const cm_command_t *command, int found, const char *word)
         fprintf(stderr, "there is no flag %s, or more than one begins so; see --help\n", word);
 }
 
+static bool take_own(parse_t *self, const cm_command_t *command, size_t at, const char *value)
+{
+    const cm_flag_t *flag = &command->flags[at];
+    bool repeats = flag->argument && strstr(flag->argument, "...");
+    if (!self->values[at]) {
+        self->values[at] = value;
+        return true;
+    }
+    if (repeats && self->invocation.repeat_count < CM_REPEATS_MAX) {
+        self->repeats[self->invocation.repeat_count++] = (cm_repeat_t){at, value};
+        return true;
+    }
+    begin_complaint(command);
+    if (repeats)
+        fprintf(stderr, "--%s is given too often; at most %d times\n", flag->name, CM_REPEATS_MAX);
+    else
+        fprintf(stderr, "--%s is given twice; give it once\n", flag->name);
+    return false;
+}
+
 /* argv[0] is skipped. in_order: stop at the first word that is no flag. */
 static bool parse_flags(parse_t *self, const cm_command_t *command, bool in_order, int argc,
                         char **argv)
@@ -276,9 +311,10 @@ static bool parse_flags(parse_t *self, const cm_command_t *command, bool in_orde
             return false;
         }
         const char *value = optarg ? optarg : "";
-        if (at >= cm_global_flag_count)
-            self->values[at - cm_global_flag_count] = value;
-        else if (!take_global(self, cm_global_flags[at].name, value))
+        bool taken = at >= cm_global_flag_count
+                         ? take_own(self, command, at - cm_global_flag_count, value)
+                         : take_global(self, cm_global_flags[at].name, value);
+        if (!taken)
             return false;
     }
     self->invocation.args = (const char *const *)argv + optind;
@@ -394,6 +430,7 @@ static int run_command(parse_t *self, const cm_command_t *command, int argc, cha
 {
     self->invocation.command = command;
     self->invocation.flag_values = self->values;
+    self->invocation.repeats = self->repeats;
     if (!parse_flags(self, command, false, argc, argv))
         return CM_EXIT_USAGE;
     if (self->help) {

@@ -15,7 +15,10 @@
 
 #define CM_CONFIG_FILE "/etc/client-manager/client-manager.yaml" /* read when no other is named */
 #define CM_CODE_USAGE  "usage" /* code of an error that means CM_EXIT_USAGE */
-enum { CM_SETTINGS_MAX = 64 }; /* --set on one command line */
+enum {
+    CM_SETTINGS_MAX = 64, /* --set on one command line */
+    CM_REPEATS_MAX = 64   /* further values of flags that repeat */
+};
 
 typedef enum {
     CM_EXIT_OK = 0,
@@ -30,12 +33,17 @@ typedef enum {
 typedef struct {
     const char *name;     /* long name without dashes: "dry-run" */
     char letter;          /* 0 = none */
-    const char *argument; /* "N", "FILE"; NULL: a switch */
+    const char *argument; /* "N"; NULL: a switch; "N...": may be given again, cm_flag_nth() */
     const char *fallback; /* shown in help and used when absent; NULL = none */
     const char *help;
 } cm_flag_t;
 
 typedef struct cm_invocation cm_invocation_t;
+
+typedef struct {
+    size_t flag; /* index in the command's flags */
+    const char *value;
+} cm_repeat_t;
 
 typedef struct {
     const char *name;       /* words: "tenant list" */
@@ -59,9 +67,11 @@ struct cm_invocation {
     const char *const *args; /* positional */
     size_t arg_count;
     const char *const *flag_values; /* parallel to command->flags; NULL = not given */
-    const char *program;            /* path to start ourselves again */
-    const char *config_file;        /* --config, or NULL; see cm_command_file() */
-    const char *const *settings;    /* --set path=value */
+    const cm_repeat_t *repeats;     /* further values, in order, of flags that repeat */
+    size_t repeat_count;
+    const char *program;         /* path to start ourselves again */
+    const char *config_file;     /* --config, or NULL; see cm_command_file() */
+    const char *const *settings; /* --set path=value */
     size_t setting_count;
     const char *const *environment; /* NULL-terminated */
     const cm_config_t *config;      /* NULL unless needs_config */
@@ -77,6 +87,8 @@ int cm_command_main(int argc, char **argv, char **environment);
 
 /* Value of a flag of the command (its fallback when not given; NULL when it has none). */
 const char *cm_flag_text(const cm_invocation_t *invocation, const char *name);
+/* The n-th value, from 0, of a flag that repeats; NULL behind the last. */
+const char *cm_flag_nth(const cm_invocation_t *invocation, const char *name, size_t n);
 bool cm_flag_given(const cm_invocation_t *invocation, const char *name);
 /* As integer within min..max. False: told on stderr with flag, value and what would be right; exit
  * with CM_EXIT_USAGE. */

@@ -5,16 +5,20 @@
 #include "proto/attributes.h"
 #include "proto/device_event.h"
 #include "proto/tenant_event.h"
+#include "runtime/buffer.h"
 #include "runtime/cleanup.h"
 #include "runtime/clock.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+enum { READ_BYTES = 64 * 1024, LINE_BYTES_MAX = 16 << 20 };
 
 typedef struct {
     const cm_invocation_t *invocation;
@@ -80,62 +84,114 @@ static bool check_files(const cm_invocation_t *invocation)
     return good;
 }
 
+/* ---- lines ---------------------------------------------------------------------------------- */
+
+typedef struct {
+    const char *name;
+    int fd;
+    cm_buffer_t bytes; /* read and not taken yet: from `taken` */
+    size_t taken;
+    uint64_t number; /* of the line taken last, from 1 */
+    bool ended;
+} lines_t;
+
 /* Somebody types, or `tail -f` feeds us: what we have goes out before we wait. */
-static bool would_block(FILE *file)
+static cm_status_t read_more(publish_t *self, lines_t *lines, cm_error_t *err)
 {
-    struct pollfd input = {.fd = fileno(file), .events = POLLIN};
-    return poll(&input, 1, 0) == 0;
+    struct pollfd input = {.fd = lines->fd, .events = POLLIN};
+    cm_status_t status = poll(&input, 1, 0) ? CM_OK : cm_publisher_flush(self->publisher, err);
+    if (status != CM_OK)
+        return status;
+    size_t left = lines->bytes.len - lines->taken;
+    if (left > LINE_BYTES_MAX)
+        return cm_error_set(err, CM_PERMANENT, NULL, "%s:%llu: is longer than %d MiB", lines->name,
+                            (unsigned long long)lines->number + 1, LINE_BYTES_MAX >> 20);
+    memmove(lines->bytes.data, lines->bytes.data + lines->taken, left);
+    lines->bytes.len = left;
+    lines->taken = 0;
+    cm_buffer_reserve(&lines->bytes, READ_BYTES);
+    ssize_t got;
+    do
+        got = read(lines->fd, lines->bytes.data + left, READ_BYTES);
+    while (got < 0 && errno == EINTR);
+    if (got < 0)
+        return bad_file(lines->name, err);
+    lines->ended = got == 0;
+    lines->bytes.len += (size_t)got;
+    return CM_OK;
+}
+
+/* The next line without its end; an absent one behind the last. */
+static cm_status_t next_line(publish_t *self, lines_t *lines, cm_str_t *ret_line, cm_error_t *err)
+{
+    size_t looked = 0;
+    for (;;) {
+        const char *from = lines->bytes.data ? lines->bytes.data + lines->taken : "";
+        size_t left = lines->bytes.len - lines->taken;
+        const char *end = memchr(from + looked, '\n', left - looked);
+        if (end || lines->ended) {
+            size_t len = end ? (size_t)(end - from) : left;
+            *ret_line = len || end ? (cm_str_t){from, len} : CM_STR_NONE;
+            lines->taken += len + (end != NULL);
+            lines->number++;
+            return CM_OK;
+        }
+        looked = left;
+        cm_status_t status = read_more(self, lines, err);
+        if (status != CM_OK)
+            return status;
+    }
+}
+
+static cm_status_t publish_lines(publish_t *self, lines_t *lines, cm_error_t *err)
+{
+    for (;;) {
+        cm_str_t line;
+        cm_status_t status = next_line(self, lines, &line, err);
+        if (status != CM_OK || !line.ptr)
+            return status;
+        while (line.len && line.ptr[line.len - 1] == '\r')
+            line.len--;
+        if (line.len)
+            status = publish_line(self, lines->name, lines->number, line, err);
+        if (status != CM_OK)
+            return status;
+    }
 }
 
 static cm_status_t publish_file(publish_t *self, const char *name, cm_error_t *err)
 {
     bool is_stdin = strcmp(name, "-") == 0;
-    FILE *file = is_stdin ? stdin : fopen(name, "r");
-    if (!file)
+    lines_t lines = {.name = is_stdin ? "stdin" : name,
+                     .fd = is_stdin ? STDIN_FILENO : open(name, O_RDONLY | O_CLOEXEC)};
+    if (lines.fd < 0)
         return bad_file(name, err);
-    CM_CLEANUP(cm_free) char *line = NULL;
-    size_t cap = 0;
-    ssize_t length;
-    uint64_t number = 0;
-    cm_status_t status = CM_OK;
-    while (status == CM_OK) {
-        if (is_stdin && would_block(file))
-            status = cm_publisher_flush(self->publisher, err);
-        if (status != CM_OK || (length = getline(&line, &cap, file)) <= 0)
-            break;
-        number++;
-        size_t len = (size_t)length;
-        while (len && (line[len - 1] == '\n' || line[len - 1] == '\r'))
-            len--;
-        if (len)
-            status =
-                publish_line(self, is_stdin ? "stdin" : name, number, (cm_str_t){line, len}, err);
-    }
-    if (status == CM_OK && ferror(file))
-        status = bad_file(name, err);
+    cm_status_t status = publish_lines(self, &lines, err);
+    cm_buffer_destroy(&lines.bytes);
     if (!is_stdin)
-        fclose(file);
+        close(lines.fd);
     return status;
 }
 
-/* "a=b,c=d" into the list; the texts stay in the argument. */
-static bool parse_attributes(publish_t *self, const char *text)
+/* ---- the command ---------------------------------------------------------------------------- */
+
+/* Each --attribute into the list; the texts stay in the arguments. */
+static bool parse_attributes(publish_t *self)
 {
-    while (text && *text) {
-        const char *end = strchrnul(text, ','), *equals = strchr(text, '=');
-        if (!equals || equals > end || equals == text) {
-            fprintf(stderr, "client-manager publish: --attribute is \"%s\"; give NAME=VALUE,...\n",
+    const char *text;
+    for (size_t i = 0; (text = cm_flag_nth(self->invocation, "attribute", i)); i++) {
+        const char *equals = strchr(text, '=');
+        if (!equals || equals == text) {
+            fprintf(stderr, "client-manager publish: --attribute is \"%s\"; give NAME=VALUE\n",
                     text);
             return false;
         }
         if (self->attributes.count == CM_ATTRIBUTES_MAX) {
-            fprintf(stderr, "client-manager publish: --attribute has more than %d attributes\n",
-                    CM_ATTRIBUTES_MAX);
+            fprintf(stderr, "client-manager publish: more than %d attributes\n", CM_ATTRIBUTES_MAX);
             return false;
         }
-        self->attributes.items[self->attributes.count++] = (cm_attribute_t){
-            {text, (size_t)(equals - text)}, {equals + 1, (size_t)(end - equals - 1)}};
-        text = *end ? end + 1 : end;
+        self->attributes.items[self->attributes.count++] =
+            (cm_attribute_t){{text, (size_t)(equals - text)}, cm_str(equals + 1)};
     }
     return true;
 }
@@ -161,7 +217,7 @@ int cm_command_publish(const cm_invocation_t *invocation)
     cm_error_t err = {0};
     int64_t rate = 0;
     if (!cm_flag_i64(invocation, "rate", 0, 10000000, &rate) || !parse_topic(&self) ||
-        !parse_attributes(&self, cm_flag_text(invocation, "attribute")))
+        !parse_attributes(&self))
         return CM_EXIT_USAGE;
     if (!check_files(invocation))
         return CM_EXIT_FAILED;

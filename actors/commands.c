@@ -80,7 +80,7 @@ static const cm_flag_t audit_verify_flags[] = {
 static const cm_flag_t publish_flags[] = {
     {"topic", 't', "TOPIC", "writer", "topic without its prefix"},
     {"rate", 'r', "N", "0", "at most so many a second; 0: as fast as the broker takes them"},
-    {"attribute", 'a', "NAME=VALUE", NULL, "attribute of every message"},
+    {"attribute", 'a', "KEY=VALUE...", NULL, "attribute of every message; one each time"},
     {"no-check", 0, NULL, NULL, "publish lines that are no valid events as they are"},
 };
 
@@ -161,7 +161,8 @@ const cm_command_t cm_commands[] = {
      NO_FLAGS, true, cm_command_config_show},
     {"broker check", "", 0, 0, "check that topics and subscriptions are there, as they should be",
      "Changes nothing. Each fault is told with the command that mends it; exit code 1 when a topic "
-     "or subscription is missing or would lose messages.",
+     "or subscription is missing or would lose messages. On Redis a missing group is only a "
+     "warning: the service makes it when it starts.",
      NO_FLAGS, true, cm_command_broker_check},
     {"broker create", "", 0, 0, "create the topics and subscriptions that are missing",
      "What exists is checked and left as it is.", NO_FLAGS, true, cm_command_broker_create},

@@ -184,6 +184,11 @@ Test(command, an_unknown_output_is_told)
     expect_refused("tenant list -o xml", ": --output is \"xml\"; give table or json");
 }
 
+Test(command, a_flag_given_twice_is_refused_unless_it_repeats)
+{
+    expect_refused("publish --rate 1 -r 2", " publish: --rate is given twice; give it once");
+}
+
 Test(command, a_missing_argument_is_named)
 {
     expect_refused("tenant show",

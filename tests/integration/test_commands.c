@@ -203,12 +203,18 @@ Test(servers, doctor_names_each_fault_and_fails, .timeout = 120)
     "{\"customerId\":7,\"applicationCode\":\"A\",\"clientId\":\"c\",\"eventTime\":1795205000000,"  \
     "\"device\":{\"platform\":\"ios\"}}\n"
 
-static long long stream_length(const world_t *world, const char *topic)
+static redisContext *connect_redis(void)
 {
     cm_redis_address_t address;
-    CM_CLEANUP(cm_redis_free) redisContext *context = NULL;
+    redisContext *context = NULL;
     cr_assert(eq(int, cm_redis_parse(cm_test_redis_uri(), &address, NULL), CM_OK));
     cr_assert(eq(int, cm_redis_connect(&address, 5000, &context, NULL), CM_OK));
+    return context;
+}
+
+static long long stream_length(const world_t *world, const char *topic)
+{
+    CM_CLEANUP(cm_redis_free) redisContext *context = connect_redis();
     CM_CLEANUP(cm_redis_free_reply)
     redisReply *reply = redisCommand(context, "XLEN %s.%s", world->prefix, topic);
     cr_assert(ne(ptr, reply, NULL));
@@ -233,6 +239,43 @@ Test(publish, no_check_sends_a_line_as_it_is, .timeout = 120)
     world_open(&world);
     cr_expect(eq(int, manager(&world, "not json", ARGS("publish", "--no-check"))->code, 0));
     cr_expect(eq(llong, stream_length(&world, "writer"), 1));
+}
+
+Test(publish, lines_longer_than_a_read_and_one_without_an_end_go_out, .timeout = 120)
+{
+    CM_CLEANUP(world_close) world_t world;
+    CM_CLEANUP(cm_buffer_destroy) cm_buffer_t input = {0};
+    world_open(&world);
+    for (int line = 0; line < 3; line++) {
+        for (int i = 0; i < 10000; i++)
+            cm_buffer_append(&input, "0123456789", 10);
+        cm_buffer_append(&input, "\n", line < 2);
+    }
+    const cm_program_t *done =
+        manager(&world, cm_buffer_text(&input), ARGS("publish", "--no-check", "-o", "json"));
+    cr_expect(eq(str, done->out, "{\"published\": 3, \"bad\": 0}\n"), "%s", done->err);
+    cr_expect(eq(llong, stream_length(&world, "writer"), 3));
+}
+
+Test(publish, each_attribute_is_given_by_itself_and_may_hold_a_comma, .timeout = 120)
+{
+    CM_CLEANUP(world_close) world_t world;
+    world_open(&world);
+    const cm_program_t *done =
+        manager(&world, EVENT, ARGS("publish", "-a", "x=1,y=2", "--attribute", "z=3"));
+    cr_expect(eq(int, done->code, 0), "%s", done->err);
+    CM_CLEANUP(cm_redis_free) redisContext *context = connect_redis();
+    CM_CLEANUP(cm_redis_free_reply)
+    redisReply *reply = redisCommand(context, "XRANGE %s.writer - +", world.prefix);
+    cr_assert(eq(sz, reply->elements, 1));
+    const redisReply *fields = reply->element[0]->element[1];
+    bool first = false, second = false;
+    for (size_t i = 0; i + 1 < fields->elements; i += 2) {
+        const char *name = fields->element[i]->str, *value = fields->element[i + 1]->str;
+        first |= strstr(name, "x") && strcmp(value, "1,y=2") == 0;
+        second |= strstr(name, "z") && strcmp(value, "3") == 0;
+    }
+    cr_expect(first && second);
 }
 
 /* ---- dead letters --------------------------------------------------------------------------- */

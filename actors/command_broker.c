@@ -121,8 +121,9 @@ static void check_settings(broker_command_t *self, const char *name, const json_
         verdict = BAD;
         option = "--clear-dead-letter-policy";
     } else if (expires) {
-        verdict = WARNING;
-        snprintf(found, sizeof found, "expires after %s without use", ttl ? ttl : "31 days");
+        verdict = BAD;
+        snprintf(found, sizeof found, "expires after %s without use, its messages with it",
+                 ttl ? ttl : "31 days");
         option = "--expiration-period=never";
     } else if (deadline_s < ACK_DEADLINE_S) {
         verdict = WARNING;
@@ -151,10 +152,20 @@ static void check_subscription(broker_command_t *self, const char *name)
 
 /* ---- Redis Streams -------------------------------------------------------------------------- */
 
-static bool group_exists(broker_command_t *self, const char *name)
+static bool reply_failed(const redisReply *reply, cm_error_t *err)
+{
+    return !reply ? cm_redis_classify(NULL, err) != CM_OK
+                  : reply->type == REDIS_REPLY_ERROR && cm_redis_classify(reply->str, err) != CM_OK;
+}
+
+/* False with err->status CM_OK: there is none. A stream that is not there is no fault here. */
+static bool group_exists(broker_command_t *self, const char *name, cm_error_t *err)
 {
     CM_CLEANUP(cm_redis_free_reply)
     redisReply *reply = redisCommand(self->redis, "XINFO GROUPS %s", name);
+    bool no_stream = reply && reply->type == REDIS_REPLY_ERROR && strstr(reply->str, "no such key");
+    if (!no_stream && reply_failed(reply, err))
+        return false;
     for (size_t i = 0; reply && reply->type == REDIS_REPLY_ARRAY && i < reply->elements; i++) {
         const redisReply *group = reply->element[i];
         if (group->elements >= 2 && group->element[1]->str &&
@@ -166,8 +177,9 @@ static bool group_exists(broker_command_t *self, const char *name)
 
 static void check_group(broker_command_t *self, const char *name)
 {
-    if (group_exists(self, name)) {
-        say(self, GOOD, "group", name, "", "");
+    cm_error_t err = {0};
+    if (group_exists(self, name, &err) || err.status != CM_OK) {
+        say(self, err.status == CM_OK ? GOOD : BAD, "group", name, err.message, "");
         return;
     }
     if (!self->create) {
@@ -177,11 +189,7 @@ static void check_group(broker_command_t *self, const char *name)
     }
     CM_CLEANUP(cm_redis_free_reply)
     redisReply *reply = redisCommand(self->redis, "XGROUP CREATE %s %s 0 MKSTREAM", name, name);
-    cm_error_t err = {0};
-    bool good =
-        reply && (reply->type != REDIS_REPLY_ERROR || cm_redis_classify(reply->str, &err) == CM_OK);
-    if (!reply)
-        cm_redis_classify(NULL, &err);
+    bool good = !reply_failed(reply, &err);
     say(self, good ? CREATED : BAD, "group", name, good ? "" : err.message, "");
 }
 

@@ -107,15 +107,15 @@ Test(command_broker, a_dead_letter_policy_would_take_messages_that_wait, .timeou
                                    "--clear-dead-letter-policy"));
 }
 
-Test(command_broker, a_short_deadline_and_an_end_are_warnings, .timeout = 60)
+Test(command_broker, a_short_deadline_is_a_warning_and_an_end_a_fault, .timeout = 60)
 {
     CM_CLEANUP(world_close) world_t world;
     world_open(&world);
     broker(&world, "create");
     patch(&world, "client-manager.writer", "ackDeadlineSeconds", "10");
     patch(&world, "client-manager.account-deletion", "expirationPolicy", "{\"ttl\":\"2678400s\"}");
-    cr_expect(eq(int, broker(&world, "check")->code, 0));
-    cr_expect(eq(str, world.program.err, "0 created, 0 failed, 2 warnings\n"));
+    cr_expect(eq(int, broker(&world, "check")->code, 1));
+    cr_expect(eq(str, world.program.err, "0 created, 1 failed, 1 warnings\n"));
     cr_expect(says(&world.program, "--ack-deadline=60"));
     cr_expect(says(&world.program, "--expiration-period=never"));
 }

@@ -63,15 +63,12 @@ static actor_t *find_or_add(cm_monitor_view_t *self, cm_str_t name, cm_moment_t 
 /* Seconds since the epoch at which this process started; 0 when /proc does not tell. */
 static double process_start(cm_moment_t now)
 {
-    double uptime = 0;
+    struct timespec uptime;
     unsigned long long ticks = 0;
     char line[1024] = "";
-    FILE *file = fopen("/proc/uptime", "re");
-    bool known = file && fscanf(file, "%lf", &uptime) == 1;
-    if (file)
-        fclose(file);
-    file = fopen("/proc/self/stat", "re");
-    known = file && fgets(line, sizeof line, file) && known;
+    FILE *file = fopen("/proc/self/stat", "re");
+    bool known =
+        clock_gettime(CLOCK_BOOTTIME, &uptime) == 0 && file && fgets(line, sizeof line, file);
     if (file)
         fclose(file);
     /* The name in field 2 may hold anything, so count from its end: field 22 is the start. */
@@ -79,7 +76,8 @@ static double process_start(cm_moment_t now)
     for (int field = 2; at && field < 22; field++)
         at = strchr(at + 1, ' ');
     known = known && at && sscanf(at, " %llu", &ticks) == 1;
-    double age = uptime - (double)ticks / (double)sysconf(_SC_CLK_TCK);
+    double age = (double)uptime.tv_sec + (double)uptime.tv_nsec / 1e9 -
+                 (double)ticks / (double)sysconf(_SC_CLK_TCK);
     return known ? (double)now.epoch_ms / 1000 - age : 0;
 }
 

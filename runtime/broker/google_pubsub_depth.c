@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum {
@@ -57,8 +58,10 @@ static void refused(cm_pubsub_t *self, int64_t now, const cm_error_t *err)
 {
     char text[CM_ERROR_MESSAGE_MAX + 160];
     self->depth_gate.until = now + REFUSED_MS;
-    if (self->address.emulator && strcmp(err->code, "http-404") == 0)
-        self->monitoring = NULL; /* emulators have none */
+    if (self->address.emulator && strcmp(err->code, "http-404") == 0) { /* emulators have none */
+        free(self->monitoring);
+        self->monitoring = NULL;
+    }
     if (self->depth_refused || !self->monitoring)
         return;
     self->depth_refused = true;

@@ -13,6 +13,7 @@
 #include "runtime/clock.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -169,14 +170,17 @@ int main(int argc, char **argv)
     int64_t since_ms = cm_clock_epoch_ms() + WARM_UP_S * 1000;
     publish(&bench, redis, total);
     await_drained(&bench, &child, redis, total);
-    usleep(500 * 1000); /* metrics are handed in a few times a second */
-    double own = own_bound(&bench, total);
+    usleep(500 * 1000);    /* metrics are handed in a few times a second */
+    char own[32] = "null"; /* above the last bound */
+    double bound = own_bound(&bench, total);
+    if (isfinite(bound))
+        snprintf(own, sizeof own, "%.0f", bound * 1000);
     cm_bench_child_stop(&child, &output);
     take_samples(&samples, bench.postgres, since_ms);
     printf("{%s, \"rate\": %u, \"events\": %" PRIu64 ", \"samples\": %zu, \"p50_ms\": %.1f, "
-           "\"p99_ms\": %.1f, \"p999_ms\": %.1f, \"max_ms\": %.1f, \"own_p99_below_ms\": %.0f}\n",
+           "\"p99_ms\": %.1f, \"p999_ms\": %.1f, \"max_ms\": %.1f, \"own_p99_below_ms\": %s}\n",
            bench.label, bench.traffic.rate, total, samples.count, at_share(&samples, 0.5),
-           at_share(&samples, 0.99), at_share(&samples, 0.999), at_share(&samples, 1), own * 1000);
+           at_share(&samples, 0.99), at_share(&samples, 0.999), at_share(&samples, 1), own);
     free(samples.values);
     cm_buffer_destroy(&output);
     redisFree(redis);

@@ -1,8 +1,8 @@
 /* pg - one PostgreSQL connection: connects without blocking, pipelines, classifies every failure.
  *
  * Owned by one thread. Statements given a key are prepared once and kept in an LRU of prepared_max;
- * while all of them are in use, a further one runs unprepared. A statement that PostgreSQL says is gone or stale (26000, 0A000) is forgotten, so that a
- * repetition prepares it anew.
+ * while all of them are in use, a further one runs unprepared. A statement that PostgreSQL says is
+ * gone or stale (26000, 0A000) is forgotten, so that a repetition prepares it anew.
  *
  * Session settings on connect: statement_timeout, lock_timeout, idle_in_transaction_session_timeout
  * 30 s, plan_cache_mode=force_generic_plan, search_path=pg_catalog,pg_temp, TimeZone=UTC,

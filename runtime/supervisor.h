@@ -7,8 +7,8 @@
  * after all. On SIGTERM or SIGINT: every service with `drains` gets "DRAIN" on its pipe and answers
  * "DRAINED" when nothing is in hand (deadline drain_ms); then all are stopped in stop order
  * (ascending `stop_order`, equal ones together, stop_timeout_ms each). A second signal leaves at
- * once with 128 + signal; the same one again within a second is the first one told twice. Nothing here waits except for all of this at once. Rule: DESIGN
- * section 4.
+ * once with 128 + signal; the same one again within a second is the first one told twice. Nothing
+ * here waits except for all of this at once. Rule: DESIGN section 4.
  */
 #ifndef CM_RUNTIME_SUPERVISOR_H
 #define CM_RUNTIME_SUPERVISOR_H

@@ -268,7 +268,7 @@ static void on_answer(void *ctx, const cm_http_answer_t *answer)
         break;
     case CM_PUBSUB_REFUSED:
         requeue(batch, 0, batch->count, 0);
-        cm_pubsub_refuse(batch->sub, &err);
+        cm_pubsub_refuse(batch->sub, &batch->sub->ops[batch->op].refused, batch->sent_at, &err);
         break;
     case CM_PUBSUB_BAD:
         if (fault.id_count)
@@ -363,7 +363,8 @@ void cm_pubsub_flush_leases(cm_pubsub_t *self, int64_t now)
         return;
     for (size_t i = 0; i < self->sub_count; i++) {
         cm_pubsub_sub_t *sub = self->subs[i];
-        for (int op = 0; now >= sub->refused_until && op < CM_PUBSUB_OPS; op++)
-            flush_op(sub, (cm_pubsub_op_t)op, now);
+        for (int op = 0; op < CM_PUBSUB_OPS; op++)
+            if (now >= sub->ops[op].refused.until)
+                flush_op(sub, (cm_pubsub_op_t)op, now);
     }
 }

@@ -182,7 +182,7 @@ static void unauthorized(cm_pubsub_t *self, unsigned token)
                  self->credentials ? cm_google_credentials_name(self->credentials)
                                    : "nobody (an http:// address is used without credentials)");
     if (self->link.state == CM_PUBSUB_UP)
-        go_down(self, &why, CM_PUBSUB_REFUSED_MS);
+        go_down(self, &why, self->own.refused_ms);
 }
 
 /* ---- answers --------------------------------------------------------------------------------- */

@@ -152,14 +152,13 @@ void cm_pubsub_pull_tick(cm_pubsub_sub_t *sub, int64_t now)
 
 /* ---- refusals -------------------------------------------------------------------------------- */
 
-void cm_pubsub_refuse(cm_pubsub_sub_t *sub, const cm_error_t *err)
+static void tell_refused(cm_pubsub_sub_t *sub, int64_t now, const cm_error_t *err)
 {
     cm_pubsub_t *self = sub->driver;
     cm_error_t told;
-    int64_t now = cm_clock_mono_ms();
-    if (now < sub->refused_until)
-        return; /* told for an earlier request */
-    sub->refused_until = now + CM_PUBSUB_REFUSED_MS;
+    if (sub->told_at && now - sub->told_at < self->own.refused_ms / 2)
+        return; /* another call of this try */
+    sub->told_at = now;
     bool missing = strcmp(err->code, "http-404") == 0, right = strcmp(err->code, "http-403") == 0;
     if (missing)
         cm_error_set(&told, CM_MISCONFIGURED, err->code,
@@ -177,6 +176,22 @@ void cm_pubsub_refuse(cm_pubsub_sub_t *sub, const cm_error_t *err)
         cm_error_set(&told, CM_MISCONFIGURED, err->code, "subscription %.60s: %s", sub->name,
                      err->message);
     self->events.on_refused(self->events.ctx, sub->number, &told);
+}
+
+void cm_pubsub_refuse(cm_pubsub_sub_t *sub, cm_pubsub_refusal_t *kind, int64_t sent_at,
+                      const cm_error_t *err)
+{
+    int64_t now = cm_clock_mono_ms();
+    cm_pubsub_refusal_t refusal = {.at = now, .until = now + sub->driver->own.refused_ms};
+    if (sent_at <= kind->at)
+        return; /* it was under way then */
+    *kind = refusal;
+    if (!sub->stopped || kind == &sub->refused) { /* else pulls keep their turn */
+        sub->refused = refusal;
+        sub->stopped = true;
+        cm_pubsub_pull_cancel(sub);
+    }
+    tell_refused(sub, now, err);
 }
 
 /* ---- answers --------------------------------------------------------------------------------- */
@@ -275,17 +290,18 @@ static void on_answer(void *ctx, const cm_http_answer_t *answer)
     land(pull);
     switch (cm_pubsub_judge(self, answer, &self->pull_gate, pull->token, &fault, &err)) {
     case CM_PUBSUB_FINE:
+        sub->stopped = false; /* it was sent after what stopped us cut the others */
         if (take_answer(pull, answer, now, &err) != CM_OK)
             unreadable(sub, pull, now, &err);
         break;
     case CM_PUBSUB_LATER:
         break;
     case CM_PUBSUB_REFUSED:
-        cm_pubsub_refuse(sub, &err);
+        cm_pubsub_refuse(sub, &sub->refused, pull->sent_at, &err);
         break;
     case CM_PUBSUB_BAD:
         if (answer->http >= 400)
-            cm_pubsub_refuse(sub, &err);
+            cm_pubsub_refuse(sub, &sub->refused, pull->sent_at, &err);
         else
             unreadable(sub, pull, now, &err);
         break;
@@ -356,7 +372,7 @@ void cm_pubsub_pull_serve(cm_pubsub_sub_t *sub, int64_t now)
     cm_pubsub_t *self = sub->driver;
     if (sub->open)
         deliver_buffered(sub, now);
-    if (sub->draining || is_idle(sub, now) || now < sub->refused_until || now < sub->pull_at ||
+    if (sub->draining || is_idle(sub, now) || now < sub->refused.until || now < sub->pull_at ||
         now < self->pull_gate.until || !cm_pubsub_may_send(self))
         return;
     size_t ask;

@@ -9,8 +9,8 @@
  * depth comes from Cloud Monitoring and is unknown (not told) without it, and of what is pending
  * and deferred it knows only our own; attempt is 1 unless the subscription has a dead-letter
  * policy, and then counts what was released too. What waits here while nobody pulls (two poll_ms
- * and a second) is given back and the waiting requests are cut; what the service was just sending
- * comes again when its lease lapses.
+ * and a second), or while the service refuses the subscription, is given back and the waiting
+ * requests are cut; what the service was just sending comes again when its lease lapses.
  *
  * Two things are not carried as they are: attributes whose names start with "goog" are the
  * service's own and left out (except "googclient_..."), and a message with neither body nor

@@ -186,8 +186,8 @@ void cm_pubsub_pull_serve(cm_pubsub_sub_t *sub, int64_t now); /* deliver, send r
 void cm_pubsub_pull_cancel(cm_pubsub_sub_t *sub);             /* every request of sub */
 /* The service refuses calls of one kind to sub (its pulls: &sub->refused): they are tried again
  * when refused_ms are over. Each kind has its own time, which a call that was under way does not
- * move. Any of them stops sub: what cannot be acknowledged is not taken. That is told, and ends
- * with a pull that is answered well. */
+ * move. Any of them stops sub: what cannot be acknowledged is not taken, and what waits here is
+ * given back. That is told, twice in refused_ms, until a pull sent since then is answered well. */
 void cm_pubsub_refuse(cm_pubsub_sub_t *sub, cm_pubsub_refusal_t *kind, int64_t sent_at,
                       const cm_error_t *err);
 /* How many messages the next pull asks for; 0 = it must not be sent. Pure. */
@@ -225,8 +225,9 @@ struct cm_pubsub_sub {
     int number;
     char *name, *url;            /* "https://.../subscriptions/NAME" */
     cm_pubsub_refusal_t refused; /* pulls */
-    bool stopped;
-    int64_t told_at; /* of a refusal */
+    bool stopped;                /* until a pull sent since then is answered well */
+    cm_error_t refusal;          /* why, as told */
+    int64_t told_at;
 
     bool open; /* the caller's pull */
     size_t max;

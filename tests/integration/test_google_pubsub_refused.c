@@ -80,6 +80,36 @@ Test(google_pubsub_refused, pulls_are_tried_again_when_the_time_is_over_and_each
     cr_assert(eq(sz, client.downs, 0));
 }
 
+Test(google_pubsub_refused, that_it_still_is_is_told_between_two_tries)
+{
+    cm_pubsub_options_t own = {.refused_ms = 6000};
+    open_client(&own);
+    refuse("pull");
+    cm_test_keep_pulling(&client, 0, 10);
+    cm_test_await_counter(&client, &client.refusals, 1);
+    long long pulls = cm_test_pubsub_stat(&server, "calls.pull.count");
+    cm_test_await_counter(&client, &client.refusals, 2);
+    cr_assert(eq(llong, cm_test_pubsub_stat(&server, "calls.pull.count"), pulls));
+    cr_assert(ne(ptr, strstr(client.refusal.message, "roles/pubsub.subscriber"), NULL));
+}
+
+Test(google_pubsub_refused, what_waits_here_is_given_back_and_not_delivered)
+{
+    open_client(NULL);
+    publish(20);
+    cm_broker_pull(client.broker, 0, 5);
+    cm_test_await_deliveries(&client, 5);
+    refuse("pull");
+    publish(1); /* a request that waits is served; the one after it is refused */
+    cm_test_await_counter(&client, &client.refusals, 1);
+    cm_test_keep_pulling(&client, 0, 5);
+    while (cm_test_pubsub_stat(&server, STATS "outstanding") > 5)
+        cm_test_run_for(&(cm_test_client_t *){&client}, 1, 20);
+    cm_test_await_pulled(&client, 0, client.pulled[0] + 2);
+    cr_assert(eq(sz, client.delivered, 5));
+    cr_assert(ge(llong, cm_test_pubsub_stat(&server, STATS "nacked"), 15));
+}
+
 Test(google_pubsub_refused, what_is_held_is_acknowledged_though_pulls_are_refused)
 {
     open_client(NULL);

@@ -244,7 +244,6 @@ struct cm_pubsub_sub {
     uint32_t first, last; /* the buffer */
     size_t buffered;
     int64_t buffered_bytes, average_bytes;
-    uint64_t dropped; /* lapsed in the buffer */
 
     cm_pubsub_ops_t ops[CM_PUBSUB_OPS];
     int64_t *due; /* monotonic: of what was deferred */

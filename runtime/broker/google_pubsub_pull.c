@@ -69,11 +69,12 @@ static uint32_t buffer_take(cm_pubsub_sub_t *sub)
 
 static bool lapsed(cm_pubsub_sub_t *sub, uint32_t index, int64_t now)
 {
-    cm_pubsub_slot_t *slot = &sub->driver->slots[index];
-    if (now < slot->until)
+    cm_pubsub_t *self = sub->driver;
+    cm_lease_t lease = cm_pubsub_lease_of(self, index);
+    if (now < self->slots[index].until)
         return false;
-    sub->dropped++;
-    cm_pubsub_slot_free(sub->driver, slot);
+    cm_pubsub_slot_free(self, &self->slots[index]);
+    self->events.on_lapsed(self->events.ctx, lease); /* to be counted */
     return true;
 }
 

@@ -191,7 +191,35 @@ Test(google_pubsub, a_missing_topic_is_told_with_what_mends_it)
     cm_test_await_published(&client, 1);
     cr_assert(eq(int, client.published[0].status, CM_MISCONFIGURED));
     cr_assert(eq(str, client.published[0].code, "http-404"));
+    cr_assert(ne(ptr, strstr(client.published[0].message, "broker.prefix"), NULL));
+    cr_assert(ne(ptr, strstr(client.published[0].message, "pubsub.project"), NULL));
+    cr_assert(ne(ptr, strstr(client.published[0].message, "client-manager broker create"), NULL));
     cr_assert(eq(sz, client.downs, 0));
+}
+
+static void publish_refused(int status, const char *mends)
+{
+    char fault[96];
+    open_with(NULL, NULL);
+    snprintf(fault, sizeof fault, "{\"kind\":\"status\",\"call\":\"publish\",\"status\":%d}",
+             status);
+    cm_test_pubsub_fault(&server, fault);
+    cm_broker_publish(client.broker, NAME, &(cm_message_t){.body = CM_STR("x")}, 1);
+    cm_test_await_published(&client, 1);
+    cr_assert(eq(int, client.published[0].status, CM_MISCONFIGURED));
+    cr_assert(ne(ptr, strstr(client.published[0].message, "topic " NAME), NULL), "%s",
+              client.published[0].message);
+    cr_assert(ne(ptr, strstr(client.published[0].message, mends), NULL));
+}
+
+Test(google_pubsub, a_missing_right_to_a_topic_is_told_with_its_setting)
+{
+    publish_refused(403, "(pubsub.credentials_file) roles/pubsub.publisher");
+}
+
+Test(google_pubsub, whatever_else_refuses_a_publish_is_told_with_its_topic)
+{
+    publish_refused(302, "HTTP 302");
 }
 
 static void pull_both(void)

@@ -33,6 +33,7 @@ typedef struct {                  /* cm_broker_options_t.driver; NULL there = al
     int64_t bytes_max;      /* the same in bytes of bodies; 0 = 64 MiB */
     int hold_max_ms;        /* a lease is extended no longer than this; 0 = 1 h */
     int watchdog_ms; /* backlog and no delivery for so long: told, pulls renewed; 0 = 5 min */
+    int answer_ms;   /* an acknowledgement not answered for so long is sent again; 0 = 15 s */
     int refused_ms;  /* until what a person must mend is tried again; 0 = 1 min */
 } cm_pubsub_options_t;
 #endif

@@ -6,7 +6,6 @@
 #include <utlist.h>
 
 enum {
-    ANSWER_MS = 15000,
     AGAIN_MS = 1000, /* after the service asked for one id again; doubling */
     AGAIN_MAX_MS = 64000,
 };
@@ -336,8 +335,8 @@ static void send_batch(cm_pubsub_batch_t *batch, int64_t now)
     batch->token = self->link.token;
     DL_APPEND(ops->flying, batch);
     ops->in_flight++;
-    batch->call =
-        cm_pubsub_send(self, CM_HTTP_POST, cm_buffer_text(&self->url), ANSWER_MS, on_answer, batch);
+    batch->call = cm_pubsub_send(self, CM_HTTP_POST, cm_buffer_text(&self->url),
+                                 self->own.answer_ms, on_answer, batch);
 }
 
 static void flush_op(cm_pubsub_sub_t *sub, cm_pubsub_op_t op, int64_t now)

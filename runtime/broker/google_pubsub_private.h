@@ -59,6 +59,7 @@ typedef struct {
     cm_backoff_t backoff;
     int64_t retry_at, up_at; /* monotonic */
     unsigned failures;       /* answers of a service in trouble, in a row */
+    unsigned unverified;     /* connections without TLS as it must be, in a row */
     bool told, was_up;
     char code[CM_ERROR_CODE_MAX];
     cm_error_t why;    /* it is down */

@@ -158,3 +158,21 @@ Test(google_pubsub_refused, refused_acknowledgements_are_made_up_for_by_themselv
     cr_assert(eq(llong, cm_test_pubsub_stat(&server, STATS "acked"), 2));
     cr_assert(eq(llong, cm_test_pubsub_stat(&server, STATS "staleAcks"), 0));
 }
+
+/* With exactly-once delivery the service may say of single ids that they are void. */
+Test(google_pubsub_refused, void_ack_ids_are_forgotten_and_stop_nothing)
+{
+    open_client(NULL);
+    publish(1);
+    cm_test_keep_pulling(&client, 0, 10);
+    cm_test_await_deliveries(&client, 1);
+    cm_test_pubsub_fault(
+        &server, "{\"kind\":\"status\",\"call\":\"acknowledge\",\"status\":400,\"google\":"
+                 "\"FAILED_PRECONDITION\",\"details\":[{\"@type\":"
+                 "\"type.googleapis.com/google.rpc.ErrorInfo\",\"reason\":\"X\",\"metadata\":"
+                 "{\"gone\":\"PERMANENT_FAILURE_INVALID_ACK_ID\"}}]}");
+    ack_all();
+    cm_test_await_settled(&client);
+    cr_assert(eq(sz, client.refusals, 0));
+    cr_assert(eq(llong, cm_test_pubsub_stat(&server, "calls.acknowledge.count"), 1));
+}

@@ -58,7 +58,8 @@ typedef struct {
     void (*on_pulled)(void *ctx, int subscription, size_t received);
     /* CM_OK: stored by the broker (confirmed). Else not, or unknown: repeat it. */
     void (*on_published)(void *ctx, uint64_t token, cm_status_t status, const cm_error_t *err);
-    /* The lease lapsed while held: another consumer may have it; do not start it. */
+    /* The lease lapsed while held: another consumer may have it; do not start it. Also told of one
+     * that a driver held before it could deliver it. */
     void (*on_lapsed)(void *ctx, cm_lease_t lease);
     /* The broker lost messages it had promised: trimmed or deleted while pending, stream gone. */
     void (*on_lost)(void *ctx, int subscription, uint64_t count, const char *why);

@@ -9,8 +9,8 @@
  * depth comes from Cloud Monitoring and is unknown (not told) without it, and of what is pending
  * and deferred it knows only our own; attempt is 1 unless the subscription has a dead-letter
  * policy, and then counts what was released too. What waits here while nobody pulls (two poll_ms
- * and a second) is given back and the waiting requests are cut; what the service was just sending
- * comes again when its lease lapses.
+ * and a second), or while the service refuses the subscription, is given back and the waiting
+ * requests are cut; what the service was just sending comes again when its lease lapses.
  *
  * Two things are not carried as they are: attributes whose names start with "goog" are the
  * service's own and left out (except "googclient_..."), and a message with neither body nor
@@ -33,5 +33,7 @@ typedef struct {                  /* cm_broker_options_t.driver; NULL there = al
     int64_t bytes_max;      /* the same in bytes of bodies; 0 = 64 MiB */
     int hold_max_ms;        /* a lease is extended no longer than this; 0 = 1 h */
     int watchdog_ms; /* backlog and no delivery for so long: told, pulls renewed; 0 = 5 min */
+    int answer_ms;   /* an acknowledgement not answered for so long is sent again; 0 = 15 s */
+    int refused_ms;  /* until what a person must mend is tried again; 0 = 1 min */
 } cm_pubsub_options_t;
 #endif

@@ -6,7 +6,6 @@
 #include <utlist.h>
 
 enum {
-    ANSWER_MS = 15000,
     AGAIN_MS = 1000, /* after the service asked for one id again; doubling */
     AGAIN_MAX_MS = 64000,
 };
@@ -268,7 +267,7 @@ static void on_answer(void *ctx, const cm_http_answer_t *answer)
         break;
     case CM_PUBSUB_REFUSED:
         requeue(batch, 0, batch->count, 0);
-        cm_pubsub_refuse(batch->sub, &err);
+        cm_pubsub_refuse(batch->sub, &batch->sub->ops[batch->op].refused, batch->sent_at, &err);
         break;
     case CM_PUBSUB_BAD:
         if (fault.id_count)
@@ -336,8 +335,8 @@ static void send_batch(cm_pubsub_batch_t *batch, int64_t now)
     batch->token = self->link.token;
     DL_APPEND(ops->flying, batch);
     ops->in_flight++;
-    batch->call =
-        cm_pubsub_send(self, CM_HTTP_POST, cm_buffer_text(&self->url), ANSWER_MS, on_answer, batch);
+    batch->call = cm_pubsub_send(self, CM_HTTP_POST, cm_buffer_text(&self->url),
+                                 self->own.answer_ms, on_answer, batch);
 }
 
 static void flush_op(cm_pubsub_sub_t *sub, cm_pubsub_op_t op, int64_t now)
@@ -363,7 +362,8 @@ void cm_pubsub_flush_leases(cm_pubsub_t *self, int64_t now)
         return;
     for (size_t i = 0; i < self->sub_count; i++) {
         cm_pubsub_sub_t *sub = self->subs[i];
-        for (int op = 0; now >= sub->refused_until && op < CM_PUBSUB_OPS; op++)
-            flush_op(sub, (cm_pubsub_op_t)op, now);
+        for (int op = 0; op < CM_PUBSUB_OPS; op++)
+            if (now >= sub->ops[op].refused.until)
+                flush_op(sub, (cm_pubsub_op_t)op, now);
     }
 }

@@ -11,6 +11,7 @@ enum {
     STABLE_MS = 5000, /* a link that stood so long starts its back-off anew */
     PROBE_MS = 5000,
     FAILURES_MAX = 3, /* answers of a service in trouble, until it counts as away */
+    TLS_TRIES = 3,    /* until a handshake that fails is for a person to mend */
 };
 
 static const char scope[] = "https://www.googleapis.com/auth/pubsub "
@@ -37,6 +38,8 @@ static void gate_shut(cm_pubsub_gate_t *gate, int retry_after_ms)
 static void tell(cm_pubsub_t *self, bool up, const cm_error_t *why)
 {
     cm_pubsub_link_t *link = &self->link;
+    if (!up && !link->told && link->unverified && why->status == CM_UNAVAILABLE)
+        return; /* the first word may end the process: it is said when the tries are over */
     /* Each way in which a connection fails has a code of its own: they are one and the same news.
      */
     const char *code = up || why->status == CM_UNAVAILABLE ? "" : why->code;
@@ -62,10 +65,22 @@ static void go_down(cm_pubsub_t *self, const cm_error_t *why, int wait_ms)
     tell(self, false, &link->why);
 }
 
+/* A handshake that was cut looks like one that was refused; it is never done without. */
+static void lose(cm_pubsub_t *self, const cm_error_t *why)
+{
+    cm_pubsub_link_t *link = &self->link;
+    cm_error_t judged = *why;
+    bool tls = why->status == CM_MISCONFIGURED && strncmp(why->code, "curl-", 5) == 0;
+    link->unverified = tls ? link->unverified + 1 : 0;
+    if (tls && link->unverified < TLS_TRIES)
+        judged.status = CM_UNAVAILABLE;
+    go_down(self, &judged, 0);
+}
+
 void cm_pubsub_link_down(cm_pubsub_t *self, const cm_error_t *why)
 {
     if (self->link.state == CM_PUBSUB_UP)
-        go_down(self, why, 0);
+        lose(self, why);
 }
 
 static void on_probed(void *ctx, const cm_http_answer_t *answer)
@@ -77,9 +92,10 @@ static void on_probed(void *ctx, const cm_http_answer_t *answer)
     if (answer->http == 0 || answer->http >= 500) {
         cm_error_t why = answer->error;
         cm_error_prefix(&why, "pubsub");
-        go_down(self, &why, 0);
+        lose(self, &why);
         return;
     }
+    link->unverified = 0;
     link->state = CM_PUBSUB_UP;
     link->up_at = cm_clock_mono_ms();
     tell(self, true, NULL);
@@ -182,7 +198,7 @@ static void unauthorized(cm_pubsub_t *self, unsigned token)
                  self->credentials ? cm_google_credentials_name(self->credentials)
                                    : "nobody (an http:// address is used without credentials)");
     if (self->link.state == CM_PUBSUB_UP)
-        go_down(self, &why, CM_PUBSUB_REFUSED_MS);
+        go_down(self, &why, self->own.refused_ms);
 }
 
 /* ---- answers --------------------------------------------------------------------------------- */
@@ -221,7 +237,7 @@ static cm_pubsub_verdict_t judge_status(cm_pubsub_t *self, const cm_http_answer_
 {
     static const int bad[] = {400, 413, 414, 415, 422};
     static const int later[] = {408, 409, 425, 429, 499};
-    bool precondition = strcmp(fault->status, "FAILED_PRECONDITION") == 0;
+    bool precondition = strcmp(fault->status, "FAILED_PRECONDITION") == 0 && !fault->id_count;
     if (is_one_of(answer->http, bad, sizeof bad / sizeof bad[0]) && !precondition) {
         err->status = CM_PERMANENT;
         return CM_PUBSUB_BAD;

@@ -25,7 +25,6 @@
 
 enum {
     CM_PUBSUB_TICK_MS = 50,
-    CM_PUBSUB_REFUSED_MS = 60000,
     CM_PUBSUB_HOLD_MS = 90000, /* how long the service keeps an idle pull */
     CM_PUBSUB_PULL_MS = 100000,
     CM_PUBSUB_ASK_MAX = 1000,
@@ -49,6 +48,10 @@ typedef struct { /* when calls of one kind may be sent again */
     cm_backoff_t backoff;
 } cm_pubsub_gate_t;
 
+typedef struct {       /* a person must act before calls of one kind are served */
+    int64_t at, until; /* monotonic: refused; tried again */
+} cm_pubsub_refusal_t;
+
 typedef enum { CM_PUBSUB_DOWN, CM_PUBSUB_PROBING, CM_PUBSUB_UP } cm_pubsub_link_state_t;
 
 typedef struct {
@@ -56,6 +59,7 @@ typedef struct {
     cm_backoff_t backoff;
     int64_t retry_at, up_at; /* monotonic */
     unsigned failures;       /* answers of a service in trouble, in a row */
+    unsigned unverified;     /* connections without TLS as it must be, in a row */
     bool told, was_up;
     char code[CM_ERROR_CODE_MAX];
     cm_error_t why;    /* it is down */
@@ -154,6 +158,7 @@ typedef struct cm_pubsub_batch { /* one request, under way or to be sent */
 } cm_pubsub_batch_t;
 
 typedef struct { /* of one kind, of one subscription */
+    cm_pubsub_refusal_t refused;
     cm_lease_t *queue;
     size_t count, cap;
     cm_pubsub_batch_t *waiting, *flying; /* utlist */
@@ -180,8 +185,12 @@ void cm_pubsub_pull_open(cm_pubsub_sub_t *sub, size_t max); /* the caller's */
 void cm_pubsub_pull_tick(cm_pubsub_sub_t *sub, int64_t now);
 void cm_pubsub_pull_serve(cm_pubsub_sub_t *sub, int64_t now); /* deliver, send requests */
 void cm_pubsub_pull_cancel(cm_pubsub_sub_t *sub);             /* every request of sub */
-/* The service refuses to serve sub: told, and asked again in a minute. */
-void cm_pubsub_refuse(cm_pubsub_sub_t *sub, const cm_error_t *err);
+/* The service refuses calls of one kind to sub (its pulls: &sub->refused): they are tried again
+ * when refused_ms are over. Each kind has its own time, which a call that was under way does not
+ * move. Any of them stops sub: what cannot be acknowledged is not taken, and what waits here is
+ * given back. That is told, twice in refused_ms, until a pull sent since then is answered well. */
+void cm_pubsub_refuse(cm_pubsub_sub_t *sub, cm_pubsub_refusal_t *kind, int64_t sent_at,
+                      const cm_error_t *err);
 /* How many messages the next pull asks for; 0 = it must not be sent. Pure. */
 size_t cm_pubsub_ask(const cm_pubsub_sub_t *sub);
 
@@ -215,8 +224,11 @@ void cm_pubsub_depth_tick(cm_pubsub_sub_t *sub, int64_t now);
 struct cm_pubsub_sub {
     cm_pubsub_t *driver;
     int number;
-    char *name, *url; /* "https://.../subscriptions/NAME" */
-    int64_t refused_until;
+    char *name, *url;            /* "https://.../subscriptions/NAME" */
+    cm_pubsub_refusal_t refused; /* pulls */
+    bool stopped;                /* until a pull sent since then is answered well */
+    cm_error_t refusal;          /* why, as told */
+    int64_t told_at;
 
     bool open; /* the caller's pull */
     size_t max;
@@ -233,7 +245,6 @@ struct cm_pubsub_sub {
     uint32_t first, last; /* the buffer */
     size_t buffered;
     int64_t buffered_bytes, average_bytes;
-    uint64_t dropped; /* lapsed in the buffer */
 
     cm_pubsub_ops_t ops[CM_PUBSUB_OPS];
     int64_t *due; /* monotonic: of what was deferred */

@@ -218,17 +218,22 @@ static void bisect(post_t *post, const cm_error_t *err)
 static void refused(post_t *post, cm_error_t *err)
 {
     const cm_pubsub_t *self = post->topic->driver;
-    cm_error_t told = *err;
+    cm_error_t told;
     if (strcmp(err->code, "http-404") == 0)
         cm_error_set(&told, CM_MISCONFIGURED, err->code,
-                     "topic %.60s is missing in project %.40s; run: client-manager broker create",
+                     "topic %.60s (broker.prefix) is missing in project %.40s (pubsub.project); "
+                     "run: client-manager broker create",
                      post->topic->name, self->address.project);
     else if (strcmp(err->code, "http-403") == 0)
         cm_error_set(&told, CM_MISCONFIGURED, err->code,
-                     "no right to topic %.60s of project %.40s; grant %.60s roles/pubsub.publisher",
+                     "no right to topic %.60s of project %.40s; grant %.60s "
+                     "(pubsub.credentials_file) roles/pubsub.publisher",
                      post->topic->name, self->address.project,
                      self->credentials ? cm_google_credentials_name(self->credentials)
                                        : "this instance");
+    else
+        cm_error_set(&told, CM_MISCONFIGURED, err->code, "topic %.60s: %s", post->topic->name,
+                     err->message);
     tell_all(post, &told);
 }
 

@@ -69,11 +69,12 @@ static uint32_t buffer_take(cm_pubsub_sub_t *sub)
 
 static bool lapsed(cm_pubsub_sub_t *sub, uint32_t index, int64_t now)
 {
-    cm_pubsub_slot_t *slot = &sub->driver->slots[index];
-    if (now < slot->until)
+    cm_pubsub_t *self = sub->driver;
+    cm_lease_t lease = cm_pubsub_lease_of(self, index);
+    if (now < self->slots[index].until)
         return false;
-    sub->dropped++;
-    cm_pubsub_slot_free(sub->driver, slot);
+    cm_pubsub_slot_free(self, &self->slots[index]);
+    self->events.on_lapsed(self->events.ctx, lease); /* to be counted */
     return true;
 }
 
@@ -101,7 +102,7 @@ static void deliver(cm_pubsub_sub_t *sub, uint32_t index)
 static void deliver_buffered(cm_pubsub_sub_t *sub, int64_t now)
 {
     size_t delivered = 0;
-    while (sub->buffered && delivered < sub->max) {
+    while (!sub->stopped && sub->buffered && delivered < sub->max) {
         uint32_t index = buffer_take(sub);
         if (lapsed(sub, index, now))
             continue;
@@ -112,15 +113,10 @@ static void deliver_buffered(cm_pubsub_sub_t *sub, int64_t now)
         finish(sub, now, delivered);
 }
 
-/* Nobody pulls: others may have what waits here, and what would still come. */
-static void drain(cm_pubsub_sub_t *sub, int64_t now)
+/* Others may have what waits here. */
+static void give_back(cm_pubsub_sub_t *sub, int64_t now)
 {
     cm_pubsub_t *self = sub->driver;
-    if (!sub->draining) {
-        sub->draining = true;
-        cm_pubsub_pull_cancel(sub);
-        return; /* given back in the next tick, when the service knows that we do not wait */
-    }
     while (sub->buffered) {
         uint32_t index = buffer_take(sub);
         if (lapsed(sub, index, now))
@@ -132,6 +128,18 @@ static void drain(cm_pubsub_sub_t *sub, int64_t now)
         slot->state = CM_PUBSUB_HELD;
         cm_pubsub_give(self, cm_pubsub_lease_of(self, index), CM_PUBSUB_RELEASING, 0);
     }
+}
+
+/* Nobody pulls: others may have what would still come as well. */
+static void drain(cm_pubsub_sub_t *sub, int64_t now)
+{
+    if (sub->draining) {
+        give_back(sub, now);
+        return;
+    }
+    sub->draining = true;
+    cm_pubsub_pull_cancel(sub); /* the next tick gives back: the service then knows that we do not
+                                   wait */
 }
 
 static bool is_idle(const cm_pubsub_sub_t *sub, int64_t now)
@@ -148,35 +156,68 @@ void cm_pubsub_pull_tick(cm_pubsub_sub_t *sub, int64_t now)
     }
     if (is_idle(sub, now) && sub->seen_at >= 0)
         drain(sub, now);
+    else if (sub->stopped)
+        give_back(sub, now);
 }
 
 /* ---- refusals -------------------------------------------------------------------------------- */
 
-void cm_pubsub_refuse(cm_pubsub_sub_t *sub, const cm_error_t *err)
+static void explain(const cm_pubsub_sub_t *sub, const cm_error_t *err, cm_error_t *ret_told)
 {
-    cm_pubsub_t *self = sub->driver;
-    cm_error_t told;
-    int64_t now = cm_clock_mono_ms();
-    if (now < sub->refused_until)
-        return; /* told for an earlier request */
-    sub->refused_until = now + CM_PUBSUB_REFUSED_MS;
+    const cm_pubsub_t *self = sub->driver;
     bool missing = strcmp(err->code, "http-404") == 0, right = strcmp(err->code, "http-403") == 0;
     if (missing)
-        cm_error_set(&told, CM_MISCONFIGURED, err->code,
+        cm_error_set(ret_told, CM_MISCONFIGURED, err->code,
                      "subscription %.60s is missing in project %.40s (pubsub.project); run: "
                      "client-manager broker create",
                      sub->name, self->address.project);
     else if (right)
-        cm_error_set(&told, CM_MISCONFIGURED, err->code,
+        cm_error_set(ret_told, CM_MISCONFIGURED, err->code,
                      "no right to subscription %.60s of project %.40s; grant %.60s "
                      "(pubsub.credentials_file) roles/pubsub.subscriber",
                      sub->name, self->address.project,
                      self->credentials ? cm_google_credentials_name(self->credentials)
                                        : "this instance");
     else
-        cm_error_set(&told, CM_MISCONFIGURED, err->code, "subscription %.60s: %s", sub->name,
+        cm_error_set(ret_told, CM_MISCONFIGURED, err->code, "subscription %.60s: %s", sub->name,
                      err->message);
-    self->events.on_refused(self->events.ctx, sub->number, &told);
+}
+
+static bool is_told(const cm_pubsub_sub_t *sub, int64_t now)
+{
+    return sub->told_at && now - sub->told_at < sub->driver->own.refused_ms / 2;
+}
+
+static void tell_refused(cm_pubsub_sub_t *sub, int64_t now)
+{
+    cm_pubsub_t *self = sub->driver;
+    sub->told_at = now;
+    self->events.on_refused(self->events.ctx, sub->number, &sub->refusal);
+}
+
+void cm_pubsub_refuse(cm_pubsub_sub_t *sub, cm_pubsub_refusal_t *kind, int64_t sent_at,
+                      const cm_error_t *err)
+{
+    int64_t now = cm_clock_mono_ms();
+    cm_pubsub_refusal_t refusal = {.at = now, .until = now + sub->driver->own.refused_ms};
+    if (sent_at <= kind->at)
+        return; /* it was under way then */
+    *kind = refusal;
+    if (!sub->stopped || kind == &sub->refused) { /* else pulls keep their turn */
+        sub->refused = refusal;
+        sub->stopped = true;
+        cm_pubsub_pull_cancel(sub);
+    }
+    explain(sub, err, &sub->refusal);
+    if (!is_told(sub, now)) /* for another call of this try */
+        tell_refused(sub, now);
+}
+
+/* The pull that was answered was sent since then: those before were cut. */
+static void serve_again(cm_pubsub_sub_t *sub)
+{
+    sub->stopped = false;
+    sub->told_at = 0; /* the next refusal is news */
 }
 
 /* ---- answers --------------------------------------------------------------------------------- */
@@ -275,17 +316,18 @@ static void on_answer(void *ctx, const cm_http_answer_t *answer)
     land(pull);
     switch (cm_pubsub_judge(self, answer, &self->pull_gate, pull->token, &fault, &err)) {
     case CM_PUBSUB_FINE:
+        serve_again(sub);
         if (take_answer(pull, answer, now, &err) != CM_OK)
             unreadable(sub, pull, now, &err);
         break;
     case CM_PUBSUB_LATER:
         break;
     case CM_PUBSUB_REFUSED:
-        cm_pubsub_refuse(sub, &err);
+        cm_pubsub_refuse(sub, &sub->refused, pull->sent_at, &err);
         break;
     case CM_PUBSUB_BAD:
         if (answer->http >= 400)
-            cm_pubsub_refuse(sub, &err);
+            cm_pubsub_refuse(sub, &sub->refused, pull->sent_at, &err);
         else
             unreadable(sub, pull, now, &err);
         break;
@@ -354,12 +396,13 @@ static void send_pull(cm_pubsub_sub_t *sub, size_t ask, int64_t now)
 void cm_pubsub_pull_serve(cm_pubsub_sub_t *sub, int64_t now)
 {
     cm_pubsub_t *self = sub->driver;
+    bool may = !sub->draining && !is_idle(sub, now) && now >= sub->refused.until &&
+               now >= sub->pull_at && now >= self->pull_gate.until && cm_pubsub_may_send(self);
+    size_t ask;
     if (sub->open)
         deliver_buffered(sub, now);
-    if (sub->draining || is_idle(sub, now) || now < sub->refused_until || now < sub->pull_at ||
-        now < self->pull_gate.until || !cm_pubsub_may_send(self))
-        return;
-    size_t ask;
-    while (sub->in_flight < sub->wanted && (ask = cm_pubsub_ask(sub)))
+    while (may && sub->in_flight < sub->wanted && (ask = cm_pubsub_ask(sub)))
         send_pull(sub, ask, now);
+    if (sub->stopped && sub->in_flight == 0 && !is_told(sub, now))
+        tell_refused(sub, now); /* silence would mean that it is served again */
 }

@@ -160,6 +160,14 @@ class Server:
             _, port, _, self.ca = self.spawn(SUPPORT / "pubsub_tls", self.port)
             self.tls_port = int(port)
 
+    def use_certificate(self, which):
+        """"other", which the service does not trust, or "first"."""
+        proxy = self.processes[-1]
+        proxy.stdin.write(which.encode() + b"\n")
+        proxy.stdin.flush()
+        if proxy.stdout.readline().decode().strip() != which:
+            raise RuntimeError(f"pubsub_tls does not start anew, see {self.dir}/pubsub.log")
+
     def stop(self):
         for process in reversed(self.processes):
             process.stdin.close()

@@ -123,6 +123,32 @@ Test(google_pubsub, holds_publishes_back_for_as_long_as_the_service_asks)
     cr_assert(eq(sz, client.downs, 0));
 }
 
+Test(google_pubsub, publishes_that_are_refused_for_a_while_are_each_stored_once)
+{
+    enum { MESSAGES = 40 };
+    cm_message_t message = {.body = CM_STR("x")};
+    size_t stored = 0, told = 0;
+    open_with(NULL, NULL);
+    cm_test_pubsub_fault(&server, "{\"kind\":\"status\",\"call\":\"publish\",\"status\":429,"
+                                  "\"count\":3}");
+    for (uint64_t i = 0; i < MESSAGES; i++)
+        cm_broker_publish(client.broker, NAME, &message, i);
+    while (stored < MESSAGES) {
+        cm_test_await_published(&client, told + 1);
+        for (; told < client.published_count; told++) {
+            const cm_test_published_t *one = &client.published[told];
+            stored += one->status == CM_OK;
+            if (one->status == CM_OK)
+                continue;
+            cr_assert(eq(str, (char *)one->code, "http-429"));
+            cm_broker_publish(client.broker, NAME, &message, one->token);
+        }
+    }
+    cr_assert(eq(llong, stat_of("backlog"), MESSAGES));
+    cr_assert(eq(llong, cm_test_pubsub_stat(&server, "calls.publish.answers.429"), 3));
+    cr_assert(eq(sz, client.downs, 0));
+}
+
 Test(google_pubsub, holds_acknowledgements_back_for_as_long_as_the_service_asks)
 {
     open_with(NULL, NULL);
@@ -191,7 +217,35 @@ Test(google_pubsub, a_missing_topic_is_told_with_what_mends_it)
     cm_test_await_published(&client, 1);
     cr_assert(eq(int, client.published[0].status, CM_MISCONFIGURED));
     cr_assert(eq(str, client.published[0].code, "http-404"));
+    cr_assert(ne(ptr, strstr(client.published[0].message, "broker.prefix"), NULL));
+    cr_assert(ne(ptr, strstr(client.published[0].message, "pubsub.project"), NULL));
+    cr_assert(ne(ptr, strstr(client.published[0].message, "client-manager broker create"), NULL));
     cr_assert(eq(sz, client.downs, 0));
+}
+
+static void publish_refused(int status, const char *mends)
+{
+    char fault[96];
+    open_with(NULL, NULL);
+    snprintf(fault, sizeof fault, "{\"kind\":\"status\",\"call\":\"publish\",\"status\":%d}",
+             status);
+    cm_test_pubsub_fault(&server, fault);
+    cm_broker_publish(client.broker, NAME, &(cm_message_t){.body = CM_STR("x")}, 1);
+    cm_test_await_published(&client, 1);
+    cr_assert(eq(int, client.published[0].status, CM_MISCONFIGURED));
+    cr_assert(ne(ptr, strstr(client.published[0].message, "topic " NAME), NULL), "%s",
+              client.published[0].message);
+    cr_assert(ne(ptr, strstr(client.published[0].message, mends), NULL));
+}
+
+Test(google_pubsub, a_missing_right_to_a_topic_is_told_with_its_setting)
+{
+    publish_refused(403, "(pubsub.credentials_file) roles/pubsub.publisher");
+}
+
+Test(google_pubsub, whatever_else_refuses_a_publish_is_told_with_its_topic)
+{
+    publish_refused(302, "HTTP 302");
 }
 
 static void pull_both(void)
@@ -278,6 +332,48 @@ Test(google_pubsub, a_message_whose_acknowledgement_was_lost_comes_again)
     cm_test_keep_pulling(&client, 0, 10);
     cm_test_await_deliveries(&client, 2);
     cr_assert(eq(str, client.deliveries[1].message_id, client.deliveries[0].message_id));
+}
+
+#define OTHER       "client-manager.other"
+#define OTHER_STATS "subscriptions[" OTHER "]."
+
+/* Publish to the other subscription, take it and acknowledge it. */
+static void pass_through_other(size_t count)
+{
+    size_t delivered = client.delivered;
+    long long acked = cm_test_pubsub_stat(&server, OTHER_STATS "acked");
+    for (size_t i = 0; i < count; i++)
+        cm_test_publish(&client, OTHER, "x");
+    cm_test_await_deliveries(&client, delivered + count);
+    for (size_t i = delivered; i < client.delivered; i++)
+        cm_broker_ack(client.broker, &client.deliveries[i].lease, 1);
+    while (cm_test_pubsub_stat(&server, OTHER_STATS "acked") < acked + (long long)count)
+        cm_test_run_for(&(cm_test_client_t *){&client}, 1, 20);
+}
+
+Test(google_pubsub, an_acknowledgement_that_hangs_is_repeated_and_no_other_subscription_waits)
+{
+    cm_pubsub_options_t own = {.answer_ms = 3000};
+    open_with(NULL, &own);
+    cm_test_pubsub_create(&server, OTHER, NULL);
+    cm_broker_subscribe(client.broker, OTHER);
+    hold(1);
+    cm_test_keep_pulling(&client, 1, 10);
+    cm_test_pubsub_fault(&server, "{\"kind\":\"hang\",\"call\":\"acknowledge\"}");
+    cm_broker_ack(client.broker, &client.deliveries[0].lease, 1);
+    while (cm_test_pubsub_stat(&server, "calls.acknowledge.count") < 1)
+        cm_test_run_for(&(cm_test_client_t *){&client}, 1, 20);
+    pass_through_other(5);
+    cr_assert(eq(sz, client.downs, 0)); /* it hangs all the while */
+    cr_assert(eq(llong, stat_of("acked"), 0));
+    while (stat_of("acked") < 1)
+        cm_test_run_for(&(cm_test_client_t *){&client}, 1, 20);
+    cm_test_await_counter(&client, &client.ups, 2);
+    pass_through_other(5);
+    cm_test_await_settled(&client);
+    cr_assert(eq(llong, stat_of("redelivered"), 0));
+    cr_assert(eq(sz, client.delivered, 11));
+    cr_assert(eq(sz, client.lapsed_count, 0));
 }
 
 Test(google_pubsub, a_publish_whose_answer_was_lost_is_not_called_stored)
@@ -429,8 +525,7 @@ Test(google_pubsub, counts_a_lease_from_the_first_byte_of_its_answer)
                                   "\"bytesPerSecond\":30}");
     cm_test_keep_pulling(&client, 0, 10);
     cm_test_await_deliveries(&client, 1); /* another request has got it by then */
-    while (cm_test_pubsub_stat(&server, "calls.pull.count") < 4)
-        cm_test_run_for(&(cm_test_client_t *){&client}, 1, 50);
+    cm_test_await_counter(&client, &client.lapsed_count, 1); /* dropped, and counted */
     cr_assert(eq(sz, client.delivered, 1));
 }
 

@@ -134,6 +134,33 @@ Test(google_pubsub_tls, a_service_that_cannot_be_verified_is_not_used)
     cr_assert(eq(sz, client.ups, 0));
 }
 
+static bool is_misconfigured(void *ctx)
+{
+    (void)ctx;
+    return client.downs && client.link_error.status == CM_MISCONFIGURED;
+}
+
+Test(google_pubsub_tls, a_certificate_that_is_another_one_day_is_told_at_the_third_try)
+{
+    open_client();
+    cm_test_publish(&client, NAME, "x");
+    cm_test_keep_pulling(&client, 0, 10);
+    cm_test_await_deliveries(&client, 1);
+    cm_test_pubsub_use_certificate(&server, "other");
+    long long before = cm_test_pubsub_stat(&server, "calls.pull.count");
+    cm_test_await_counter(&client, &client.downs, 1);
+    cr_assert(eq(int, client.link_error.status, CM_UNAVAILABLE));
+    cm_broker_ack(client.broker, &client.deliveries[0].lease, 1);
+    cr_assert(cm_test_run(&client, is_misconfigured, NULL));
+    cr_assert(eq(sz, client.downs, 2)); /* the tries before the third are no news */
+    cr_assert(eq(llong, cm_test_pubsub_stat(&server, "calls.pull.count"), before));
+    cr_assert(eq(llong, cm_test_pubsub_stat(&server, "calls.acknowledge.count"), 0));
+    cm_test_pubsub_use_certificate(&server, "first");
+    cm_test_await_counter(&client, &client.ups, 2);
+    cm_test_await_settled(&client);
+    cr_assert(eq(llong, cm_test_pubsub_stat(&server, "subscriptions[" NAME "].acked"), 1));
+}
+
 Test(google_pubsub_tls, three_hundred_waiting_pulls_on_few_connections_do_not_hold_up_a_publish)
 {
     enum { SUBSCRIPTIONS = 150 };

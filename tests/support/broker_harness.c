@@ -128,6 +128,7 @@ static void on_published(void *ctx, uint64_t token, cm_status_t status, const cm
     to->token = token;
     to->status = status;
     snprintf(to->code, sizeof to->code, "%s", status == CM_OK ? "" : err->code);
+    snprintf(to->message, sizeof to->message, "%s", status == CM_OK ? "" : err->message);
 }
 
 static void on_lapsed(void *ctx, cm_lease_t lease)

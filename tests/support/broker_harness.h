@@ -37,7 +37,7 @@ typedef struct { /* a delivery, copied */
 typedef struct {
     uint64_t token;
     cm_status_t status;
-    char code[CM_ERROR_CODE_MAX];
+    char code[CM_ERROR_CODE_MAX], message[CM_ERROR_MESSAGE_MAX];
 } cm_test_published_t;
 
 typedef struct {

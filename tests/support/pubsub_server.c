@@ -59,11 +59,18 @@ void cm_test_pubsub_start_tls(cm_test_pubsub_t *self)
     int port = 0;
     const char *argv[] = {CM_TEST_SUPPORT "/pubsub_tls", number, NULL};
     snprintf(number, sizeof number, "%d", self->port);
-    FILE *said = spawn(argv, SIGTERM, &self->tls_pid, &self->tls_stdin_fd);
-    if (!said || fscanf(said, "port %d ca %63s", &port, self->ca_file) != 2)
+    self->tls_said = spawn(argv, SIGTERM, &self->tls_pid, &self->tls_stdin_fd);
+    if (!self->tls_said || fscanf(self->tls_said, "port %d ca %63s", &port, self->ca_file) != 2)
         cr_fatal("%s/pubsub_tls does not start", CM_TEST_SUPPORT);
-    fclose(said);
     snprintf(self->tls_uri, sizeof self->tls_uri, "https://127.0.0.1:%d/projects/test", port);
+}
+
+void cm_test_pubsub_use_certificate(cm_test_pubsub_t *self, const char *first_or_other)
+{
+    char said[8] = "";
+    dprintf(self->tls_stdin_fd, "%s\n", first_or_other);
+    if (fscanf(self->tls_said, "%7s", said) != 1 || strcmp(said, first_or_other) != 0)
+        cr_fatal("%s/pubsub_tls does not start anew", CM_TEST_SUPPORT);
 }
 
 static void stop_tls(cm_test_pubsub_t *self)
@@ -72,6 +79,7 @@ static void stop_tls(cm_test_pubsub_t *self)
         return;
     close(self->tls_stdin_fd); /* it removes what it made */
     waitpid(self->tls_pid, NULL, 0);
+    fclose(self->tls_said);
     self->tls_pid = 0;
 }
 

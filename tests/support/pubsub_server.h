@@ -6,6 +6,7 @@
  */
 #ifndef CM_TESTS_SUPPORT_PUBSUB_SERVER_H
 #define CM_TESTS_SUPPORT_PUBSUB_SERVER_H
+#include <stdio.h>
 #include <sys/types.h>
 
 typedef struct {
@@ -16,6 +17,7 @@ typedef struct {
     char token[256]; /* sent with each request of the test; "" = none */
     pid_t tls_pid;   /* of pubsub_tls in front of it; 0 = none */
     int tls_stdin_fd;
+    FILE *tls_said;
     char tls_uri[64], ca_file[64]; /* the same project over TLS and HTTP/2, whom to trust */
 } cm_test_pubsub_t;
 
@@ -23,6 +25,8 @@ typedef struct {
 void cm_test_pubsub_start(cm_test_pubsub_t *self, const char *const *options);
 /* TLS and HTTP/2 in front of a server that runs. */
 void cm_test_pubsub_start_tls(cm_test_pubsub_t *self);
+/* The same with another certificate, which ca_file does not vouch for, and with its own again. */
+void cm_test_pubsub_use_certificate(cm_test_pubsub_t *self, const char *first_or_other);
 void cm_test_pubsub_stop(cm_test_pubsub_t *self);
 
 /* Create topic and subscription of that name. settings: more fields of the subscription as JSON,

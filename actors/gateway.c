@@ -251,6 +251,11 @@ static void open_metrics(gateway_t *self)
                                       "Leases that ran out while the delivery was held.", "");
     self->publish_failures = cm_metrics_counter(metrics, "client_manager_publish_failures_total",
                                                 "Publishes not confirmed and repeated.", "");
+    self->publishes_unfit =
+        cm_metrics_counter(metrics, "client_manager_publish_refused_total",
+                           "Retries and dead letters that the broker will not store as they are; "
+                           "their deliveries are deferred.",
+                           "");
     self->publishing = cm_metrics_gauge(metrics, "client_manager_publishes_pending",
                                         "Retries and dead letters awaiting confirmation.", "");
     self->batches = cm_metrics_counter(metrics, "client_manager_batches_total",

@@ -1,4 +1,5 @@
 #include "actors/gateway_private.h"
+#include "proto/attributes.h"
 #include "runtime/broker/message.h"
 #include "runtime/clock.h"
 
@@ -7,6 +8,10 @@
 /* Between two tries of one publish. Thousands may wait while Redis is short of memory, and each try
  * costs it a refusal; each has its own time, since one topic may be at fault alone. */
 enum { REPEAT_MIN_MS = 100, REPEAT_MAX_MS = 5000, REPEAT_DOUBLINGS = 6 };
+
+/* What the broker will not store as it is comes again after so long: by then somebody may have
+ * raised a limit, and until then it is in nobody's way. Within what any broker can defer. */
+enum { UNFIT_DEFER_MS = 300000 };
 
 static void publish_free(gateway_t *self, publish_t *publish)
 {
@@ -64,6 +69,36 @@ static void tell_healed(gateway_t *self)
         cm_reporter_state(&self->reporter, CM_ACTOR_RUNNING, "");
 }
 
+/* Repeating changes nothing, and an acknowledgement would lose it: the delivery goes back. */
+static void give_up(gateway_t *self, publish_t *publish, const cm_error_t *err)
+{
+    const cm_message_t *message = publish->message;
+    cm_str_t id = cm_attribute_get(message->attributes, message->attribute_count,
+                                   CM_ATTRIBUTE_ORIGIN_MESSAGE_ID);
+    unsigned withheld = 0;
+    cm_metric_add(self->publishes_unfit, 1);
+    if (cm_log_allowed(&self->unfit_log, 1000, &withheld))
+        cm_log(CM_LOG_ERROR, "gateway", "publish refused for good, delivery deferred",
+               "topic=%s message=\"%.*s\" body_bytes=%zu deferred_ms=%d code=\"%s\" withheld=%u "
+               "cause=\"%s\"",
+               publish->topic, CM_STR_ARG(id), message->body.len, UNFIT_DEFER_MS, err->code,
+               withheld, err->message);
+    cm_broker_defer(self->broker, publish->lease, cm_clock_epoch_ms() + UNFIT_DEFER_MS);
+    cm_gateway_ledger_ended(self, publish->source, CM_OUTCOME_DEFER, 1);
+    publish_free(self, publish);
+}
+
+static void repeat_later(gateway_t *self, publish_t *publish, const cm_error_t *err)
+{
+    unsigned doublings =
+        publish->failures < REPEAT_DOUBLINGS ? publish->failures++ : REPEAT_DOUBLINGS;
+    int64_t wait_ms = (int64_t)REPEAT_MIN_MS << doublings;
+    publish->waiting = true;
+    publish->repeat_at_ms =
+        cm_clock_mono_ms() + (wait_ms < REPEAT_MAX_MS ? wait_ms : REPEAT_MAX_MS);
+    tell_failure(self, publish, err);
+}
+
 void cm_gateway_published(gateway_t *self, uint64_t token, cm_status_t status,
                           const cm_error_t *err)
 {
@@ -71,14 +106,12 @@ void cm_gateway_published(gateway_t *self, uint64_t token, cm_status_t status,
     HASH_FIND(hh, self->publishes, &token, sizeof token, publish);
     if (!publish)
         return;
+    if (status == CM_PERMANENT) {
+        give_up(self, publish, err);
+        return;
+    }
     if (status != CM_OK) {
-        unsigned doublings =
-            publish->failures < REPEAT_DOUBLINGS ? publish->failures++ : REPEAT_DOUBLINGS;
-        int64_t wait_ms = (int64_t)REPEAT_MIN_MS << doublings;
-        publish->waiting = true;
-        publish->repeat_at_ms =
-            cm_clock_mono_ms() + (wait_ms < REPEAT_MAX_MS ? wait_ms : REPEAT_MAX_MS);
-        tell_failure(self, publish, err);
+        repeat_later(self, publish, err);
         return;
     }
     tell_healed(self);

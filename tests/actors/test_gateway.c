@@ -236,6 +236,26 @@ Test(gateway, a_publish_that_fails_is_repeated_and_never_acknowledged_before, .t
     stop(&mesh);
 }
 
+Test(gateway, a_publish_that_the_broker_refuses_for_good_defers_its_delivery, .timeout = 20)
+{
+    mesh_t mesh;
+    cm_delivery_batch_t batch;
+    start(&mesh);
+    both_ready(&mesh);
+    deliver(&mesh, "bad");
+    answer(&mesh, take_from_any(&mesh, &batch), &batch, CM_OUTCOME_REJECT, 1);
+    expect_said(&mesh, "publish t.writer-errors bad");
+    zstr_sendx(mesh.in, "spoil", NULL);
+    expect_said(&mesh, "defer 1");
+    expect_silence(&mesh); /* neither repeated nor acknowledged */
+    zstr_send(mesh.gateway, "DRAIN");
+    zsock_set_rcvtimeo(zactor_sock(mesh.gateway), WAIT_MS);
+    CM_CLEANUP(zstr_free) char *drained = zstr_recv(mesh.gateway);
+    cr_assert(drained != NULL, "the drain does not end");
+    cr_expect(eq(str, drained, "DRAINED"));
+    stop(&mesh);
+}
+
 Test(gateway, defer_and_release_give_the_delivery_back, .timeout = 20)
 {
     mesh_t mesh;

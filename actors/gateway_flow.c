@@ -301,6 +301,8 @@ static void settle_batch(gateway_t *self, batch_t *batch, const cm_outcome_frame
  * taken out of a batch: the batch goes back, and what of it is still ours comes again. */
 void cm_gateway_lapsed(gateway_t *self, cm_lease_t lease)
 {
+    if (cm_gateway_publish_lapsed(self, lease))
+        return;
     for (size_t i = 0; i < self->source_count; i++) {
         const source_t *source = &self->sources[i];
         for (unsigned s = 0; s < source->worker->shard_count; s++) {

@@ -73,9 +73,10 @@ typedef struct publish { /* a retry or dead letter on its way, acknowledged once
     char topic[CM_TOPIC_NAME_MAX];
     cm_message_t *message; /* owned copy */
     bool waiting;          /* failed; to be repeated at repeat_at_ms */
+    bool lapsed;           /* its delivery comes again: not to be repeated */
     unsigned failures;
     int64_t repeat_at_ms; /* monotonic */
-    UT_hash_handle hh;
+    UT_hash_handle hh, by_lease;
 } publish_t;
 
 struct gateway {
@@ -92,6 +93,7 @@ struct gateway {
     source_t sources[CM_SUBSCRIPTION_COUNT];
     size_t source_count;
     publish_t *publishes; /* hash by token */
+    publish_t *publishes_by_lease;
     uint64_t next_token, next_batch;
     cm_ledger_t ledger; /* retrying and in_flight are worked out for each snapshot */
     int64_t retry_balance;
@@ -123,6 +125,8 @@ void cm_gateway_publish(gateway_t *self, source_t *source, const cm_outcome_t *o
 void cm_gateway_published(gateway_t *self, uint64_t token, cm_status_t status,
                           const cm_error_t *err);
 void cm_gateway_republish(gateway_t *self); /* what failed before */
+/* The lease is another instance's: a publish that waits is given up. False when none has it. */
+bool cm_gateway_publish_lapsed(gateway_t *self, cm_lease_t lease);
 void cm_gateway_forget_publishes(gateway_t *self);
 
 /* ---- ledger (gateway_ledger.c) ----------------------------------------------------------------

@@ -16,6 +16,7 @@ enum { UNFIT_DEFER_MS = 300000 };
 static void publish_free(gateway_t *self, publish_t *publish)
 {
     HASH_DEL(self->publishes, publish);
+    HASH_DELETE(by_lease, self->publishes_by_lease, publish);
     free(publish->message);
     free(publish);
 }
@@ -42,6 +43,7 @@ void cm_gateway_publish(gateway_t *self, source_t *source, const cm_outcome_t *o
     publish->kind = outcome->kind;
     cm_subscription_topic(to, self->options->broker.prefix, publish->topic);
     HASH_ADD(hh, self->publishes, token, sizeof publish->token, publish);
+    HASH_ADD(by_lease, self->publishes_by_lease, lease, sizeof publish->lease, publish);
     cm_broker_publish(self->broker, publish->topic, publish->message, publish->token);
 }
 
@@ -88,6 +90,14 @@ static void give_up(gateway_t *self, publish_t *publish, const cm_error_t *err)
     publish_free(self, publish);
 }
 
+/* Its delivery comes again and makes a publish of its own: with this one it would be stored twice.
+ */
+static void leave_to_next(gateway_t *self, publish_t *publish)
+{
+    cm_gateway_ledger_ended(self, publish->source, CM_OUTCOME_RELEASE, 1);
+    publish_free(self, publish);
+}
+
 static void repeat_later(gateway_t *self, publish_t *publish, const cm_error_t *err)
 {
     unsigned doublings =
@@ -112,6 +122,8 @@ void cm_gateway_published(gateway_t *self, uint64_t token, cm_status_t status,
     }
     if (status != CM_OK) {
         repeat_later(self, publish, err);
+        if (publish->lapsed)
+            leave_to_next(self, publish);
         return;
     }
     tell_healed(self);
@@ -119,6 +131,19 @@ void cm_gateway_published(gateway_t *self, uint64_t token, cm_status_t status,
     cm_broker_ack(self->broker, &publish->lease, 1);
     cm_gateway_ledger_ended(self, publish->source, publish->kind, 1);
     publish_free(self, publish);
+}
+
+/* One under way may be stored already, so its answer is awaited. */
+bool cm_gateway_publish_lapsed(gateway_t *self, cm_lease_t lease)
+{
+    publish_t *publish = NULL;
+    HASH_FIND(by_lease, self->publishes_by_lease, &lease, sizeof lease, publish);
+    if (!publish)
+        return false;
+    publish->lapsed = true;
+    if (publish->waiting)
+        leave_to_next(self, publish);
+    return true;
 }
 
 void cm_gateway_republish(gateway_t *self)

@@ -42,6 +42,14 @@ static void expect_silence(mesh_t *mesh)
     cr_assert(said == NULL, "unexpected: %s", said ? said : "");
 }
 
+static void expect_drained(mesh_t *mesh)
+{
+    zsock_set_rcvtimeo(zactor_sock(mesh->gateway), WAIT_MS);
+    CM_CLEANUP(zstr_free) char *drained = zstr_recv(mesh->gateway);
+    cr_assert(drained != NULL, "the drain does not end");
+    cr_expect(eq(str, drained, "DRAINED"));
+}
+
 static cm_status_t try_start(mesh_t *mesh, const char *uri, const char *reports, cm_error_t *err)
 {
     mesh->in = zsock_new_push("@" CM_FAKE_BROKER_IN);
@@ -249,10 +257,7 @@ Test(gateway, a_publish_that_the_broker_refuses_for_good_defers_its_delivery, .t
     expect_said(&mesh, "defer 1");
     expect_silence(&mesh); /* neither repeated nor acknowledged */
     zstr_send(mesh.gateway, "DRAIN");
-    zsock_set_rcvtimeo(zactor_sock(mesh.gateway), WAIT_MS);
-    CM_CLEANUP(zstr_free) char *drained = zstr_recv(mesh.gateway);
-    cr_assert(drained != NULL, "the drain does not end");
-    cr_expect(eq(str, drained, "DRAINED"));
+    expect_drained(&mesh);
     stop(&mesh);
 }
 
@@ -354,6 +359,33 @@ Test(gateway, what_lapsed_while_it_waited_is_not_started, .timeout = 20)
     stop(&mesh);
 }
 
+static void fail_and_lapse(const char *first, const char *second)
+{
+    mesh_t mesh;
+    cm_delivery_batch_t batch;
+    start(&mesh);
+    both_ready(&mesh);
+    deliver(&mesh, "bad");
+    answer(&mesh, take_from_any(&mesh, &batch), &batch, CM_OUTCOME_REJECT, 1);
+    expect_said(&mesh, "publish t.writer-errors bad");
+    zstr_sendx(mesh.in, first, "1", NULL);
+    zstr_sendx(mesh.in, second, "1", NULL);
+    expect_silence(&mesh);
+    zstr_send(mesh.gateway, "DRAIN");
+    expect_drained(&mesh);
+    stop(&mesh);
+}
+
+Test(gateway, a_publish_whose_delivery_lapsed_while_it_waited_is_not_repeated, .timeout = 20)
+{
+    fail_and_lapse("refuse", "lapse");
+}
+
+Test(gateway, a_publish_whose_delivery_lapsed_under_way_is_not_repeated_either, .timeout = 20)
+{
+    fail_and_lapse("lapse", "refuse");
+}
+
 Test(gateway, drain_is_over_when_nothing_is_in_hand, .timeout = 20)
 {
     mesh_t mesh;
@@ -368,10 +400,7 @@ Test(gateway, drain_is_over_when_nothing_is_in_hand, .timeout = 20)
     cr_expect(early == NULL);
     answer(&mesh, shard, &batch, CM_OUTCOME_APPLIED, 1);
     expect_said(&mesh, "ack 1");
-    zsock_set_rcvtimeo(zactor_sock(mesh.gateway), WAIT_MS);
-    CM_CLEANUP(zstr_free) char *drained = zstr_recv(mesh.gateway);
-    cr_assert(drained != NULL);
-    cr_expect(eq(str, drained, "DRAINED"));
+    expect_drained(&mesh);
     stop(&mesh);
 }
 

@@ -57,6 +57,7 @@ typedef struct source { /* one subscription */
     unsigned place; /* index of its pending batch in each shard */
     int number;     /* at the broker */
     bool pulling;
+    char refusal[CM_ERROR_MESSAGE_MAX];
     int64_t refused_until_ms; /* monotonic; the broker says so again before then; 0 = it is not */
     size_t size_estimate;     /* bytes of a message, decaying maximum of recent averages */
     size_t pull_limit;        /* messages in a pull: few until their size is known */
@@ -73,6 +74,7 @@ typedef struct publish { /* a retry or dead letter on its way, acknowledged once
     char topic[CM_TOPIC_NAME_MAX];
     cm_message_t *message; /* owned copy */
     bool waiting;          /* failed; to be repeated at repeat_at_ms */
+    bool refused;          /* failed for a reason that a person must set right */
     bool lapsed;           /* its delivery comes again: not to be repeated */
     unsigned failures;
     int64_t repeat_at_ms; /* monotonic */
@@ -98,7 +100,9 @@ struct gateway {
     cm_ledger_t ledger; /* retrying and in_flight are worked out for each snapshot */
     int64_t retry_balance;
     bool link_up, draining, drained, flush_armed;
-    bool publish_refused;   /* by a broker that a person must set right */
+    cm_error_t link_error;  /* why it is down; CM_OK = the broker has not said a word */
+    size_t publish_refused; /* publishes that a person must make possible */
+    char publish_refusal[CM_ERROR_MESSAGE_MAX];
     bool reported, refused; /* the start; with a broker that refuses us */
     int64_t first_word_ms;  /* monotonic: the broker is not waited for longer */
     cm_metric_t *lost, *lapsed, *publish_failures, *publishes_unfit, *batches, *batch_rows,
@@ -106,6 +110,12 @@ struct gateway {
     cm_log_limit_t publish_log, unfit_log, lapsed_log;
     int64_t next_depth_ms;
 };
+
+/* ---- what is told of us (gateway.c) ---------------------------------------------------------- */
+
+/* Work out the actor's state and tell it: after each change of the link, of what is refused, and
+ * of draining. */
+void cm_gateway_show_state(gateway_t *self);
 
 /* ---- flow: pull, route, send, outcomes (gateway_flow.c) -------------------------------------- */
 

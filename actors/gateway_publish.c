@@ -13,8 +13,19 @@ enum { REPEAT_MIN_MS = 100, REPEAT_MAX_MS = 5000, REPEAT_DOUBLINGS = 6 };
  * raised a limit, and until then it is in nobody's way. Within what any broker can defer. */
 enum { UNFIT_DEFER_MS = 300000 };
 
+static void set_refused(gateway_t *self, publish_t *publish, const cm_error_t *err)
+{
+    bool refused = err && err->status == CM_MISCONFIGURED; /* no topic, no right */
+    if (refused)
+        snprintf(self->publish_refusal, sizeof self->publish_refusal, "%s", err->message);
+    self->publish_refused += refused;
+    self->publish_refused -= publish->refused;
+    publish->refused = refused;
+}
+
 static void publish_free(gateway_t *self, publish_t *publish)
 {
+    set_refused(self, publish, NULL);
     HASH_DEL(self->publishes, publish);
     HASH_DELETE(by_lease, self->publishes_by_lease, publish);
     free(publish->message);
@@ -50,25 +61,11 @@ void cm_gateway_publish(gateway_t *self, source_t *source, const cm_outcome_t *o
 static void tell_failure(gateway_t *self, const publish_t *publish, const cm_error_t *err)
 {
     unsigned withheld = 0;
-    bool for_a_person = err->status == CM_MISCONFIGURED; /* no topic, no right */
     cm_metric_add(self->publish_failures, 1);
     if (cm_log_allowed(&self->publish_log, 1000, &withheld))
-        cm_log(for_a_person ? CM_LOG_ERROR : CM_LOG_WARN, "gateway", "publish failed, will repeat",
-               "topic=%s code=\"%s\" withheld=%u cause=\"%s\"", publish->topic, err->code, withheld,
-               err->message);
-    if (for_a_person && !self->publish_refused)
-        cm_reporter_state(&self->reporter, CM_ACTOR_STOPPED, err->message);
-    self->publish_refused |= for_a_person;
-}
-
-static void tell_healed(gateway_t *self)
-{
-    if (!self->publish_refused)
-        return;
-    self->publish_refused = false;
-    cm_log(CM_LOG_INFO, "gateway", "publishes accepted again", NULL);
-    if (self->link_up && !self->draining)
-        cm_reporter_state(&self->reporter, CM_ACTOR_RUNNING, "");
+        cm_log(publish->refused ? CM_LOG_ERROR : CM_LOG_WARN, "gateway",
+               "publish failed, will repeat", "topic=%s code=\"%s\" withheld=%u cause=\"%s\"",
+               publish->topic, err->code, withheld, err->message);
 }
 
 /* Repeating changes nothing, and an acknowledgement would lose it: the delivery goes back. */
@@ -106,7 +103,18 @@ static void repeat_later(gateway_t *self, publish_t *publish, const cm_error_t *
     publish->waiting = true;
     publish->repeat_at_ms =
         cm_clock_mono_ms() + (wait_ms < REPEAT_MAX_MS ? wait_ms : REPEAT_MAX_MS);
+    set_refused(self, publish, err);
     tell_failure(self, publish, err);
+    if (publish->lapsed)
+        leave_to_next(self, publish);
+}
+
+static void finish(gateway_t *self, publish_t *publish)
+{
+    cm_crash_point("after-republish");
+    cm_broker_ack(self->broker, &publish->lease, 1);
+    cm_gateway_ledger_ended(self, publish->source, publish->kind, 1);
+    publish_free(self, publish);
 }
 
 void cm_gateway_published(gateway_t *self, uint64_t token, cm_status_t status,
@@ -116,21 +124,16 @@ void cm_gateway_published(gateway_t *self, uint64_t token, cm_status_t status,
     HASH_FIND(hh, self->publishes, &token, sizeof token, publish);
     if (!publish)
         return;
-    if (status == CM_PERMANENT) {
+    size_t refused = self->publish_refused;
+    if (status == CM_OK)
+        finish(self, publish);
+    else if (status == CM_PERMANENT)
         give_up(self, publish, err);
-        return;
-    }
-    if (status != CM_OK) {
+    else
         repeat_later(self, publish, err);
-        if (publish->lapsed)
-            leave_to_next(self, publish);
-        return;
-    }
-    tell_healed(self);
-    cm_crash_point("after-republish");
-    cm_broker_ack(self->broker, &publish->lease, 1);
-    cm_gateway_ledger_ended(self, publish->source, publish->kind, 1);
-    publish_free(self, publish);
+    if (refused && !self->publish_refused)
+        cm_log(CM_LOG_INFO, "gateway", "publishes accepted again", NULL);
+    cm_gateway_show_state(self);
 }
 
 /* One under way may be stored already, so its answer is awaited. */
@@ -143,6 +146,7 @@ bool cm_gateway_publish_lapsed(gateway_t *self, cm_lease_t lease)
     publish->lapsed = true;
     if (publish->waiting)
         leave_to_next(self, publish);
+    cm_gateway_show_state(self);
     return true;
 }
 

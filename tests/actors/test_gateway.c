@@ -480,6 +480,48 @@ Test(gateway, a_publish_that_a_person_must_make_possible_is_told_and_heals, .tim
     zsock_destroy(&reports);
 }
 
+static void expect_state(zsock_t *reports, cm_actor_state_t state)
+{
+    for (int i = 0; i < 3; i++) { /* the first may have been on its way */
+        cm_actor_state_t told = next_state(reports);
+        cr_assert(i == 0 || told == state, "state %d", told);
+    }
+}
+
+/* Nothing refused may be forgotten because something else is well. */
+Test(gateway, is_stopped_as_long_as_anything_is_refused, .timeout = 30)
+{
+    mesh_t mesh;
+    cm_delivery_batch_t batch;
+    zsock_t *reports = zsock_new_pull("@" CM_ENDPOINT_REPORTS);
+    start_with(&mesh, 10, 1 << 20, CM_ENDPOINT_REPORTS);
+    both_ready(&mesh);
+    await_state(reports, CM_ACTOR_RUNNING);
+    for (int i = 0; i < 2; i++) {
+        deliver(&mesh, "{\"customerId\":1}");
+        answer(&mesh, take_from_any(&mesh, &batch), &batch, CM_OUTCOME_RETRY, 1);
+        expect_said(&mesh, "publish t.republisher {\"customerId\":1}");
+    }
+    zstr_sendx(mesh.in, "deny", NULL);
+    zstr_sendx(mesh.in, "down", NULL);
+    zstr_sendx(mesh.in, "confirm", NULL); /* another topic is accepted */
+    await_state(reports, CM_ACTOR_STOPPED);
+    await_state(reports, CM_ACTOR_PAUSED);
+    expect_said(&mesh, "ack 2");
+    zstr_sendx(mesh.in, "up", NULL); /* the link is well, the first publish is not */
+    await_state(reports, CM_ACTOR_STOPPED);
+    zstr_sendx(mesh.in, "forbid", "t.writer", NULL);
+    expect_said(&mesh, "publish t.republisher {\"customerId\":1}");
+    zstr_sendx(mesh.in, "confirm", NULL);
+    expect_said(&mesh, "ack 1");
+    expect_state(reports, CM_ACTOR_STOPPED); /* the subscription still is */
+    deliver(&mesh, "{\"customerId\":1}");
+    take_from_any(&mesh, &batch);
+    await_state(reports, CM_ACTOR_RUNNING);
+    stop(&mesh);
+    zsock_destroy(&reports);
+}
+
 /* Refused without end: what Redis says when it is short of memory. */
 Test(gateway, a_publish_that_is_refused_is_repeated_less_and_less_often, .timeout = 20)
 {

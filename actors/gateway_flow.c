@@ -186,8 +186,7 @@ static void send_batch(gateway_t *self, shard_t *shard, source_t *source)
                        .source = source,
                        .count = pending->builder.count,
                        .leases = pending->leases,
-                       .publish_ms = pending->publish_ms,
-                       .sent_us = cm_clock_mono_us()};
+                       .publish_ms = pending->publish_ms};
     pending->leases = NULL;
     pending->publish_ms = NULL;
     pending->cap = 0;

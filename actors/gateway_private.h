@@ -10,7 +10,7 @@
 #include "runtime/hash.h"
 #include "runtime/log.h"
 
-enum { CM_SHARD_MAX = 64, CM_BATCHES_IN_FLIGHT = 2, CM_SOURCES_PER_WORKER = 2, CM_PULL_FIRST = 16 };
+enum { CM_BATCHES_IN_FLIGHT = 2, CM_SOURCES_PER_WORKER = 2, CM_PULL_FIRST = 16 };
 
 typedef struct gateway gateway_t;
 typedef struct worker worker_t;
@@ -21,7 +21,6 @@ typedef struct { /* a batch in the hands of a shard */
     size_t count;
     cm_lease_t *leases;  /* owned, in the order of the batch */
     int64_t *publish_ms; /* owned, epoch */
-    int64_t sent_us;     /* monotonic */
 } batch_t;
 
 typedef struct { /* a batch being built */

@@ -119,6 +119,7 @@ typedef enum {
 
 typedef struct {
     cm_streams_id_t id;
+    int64_t held_ms;     /* monotonic: since when it is held */
     int64_t seen_ms;     /* monotonic: when the lease was last known to begin anew */
     int64_t until_ms;    /* of a defer */
     uint32_t generation; /* of the slot: the upper half of the lease */

@@ -86,6 +86,7 @@ static void on_lost(void *ctx, int subscription, uint64_t count, const char *why
 {
     gateway_t *self = ctx;
     cm_metric_add(self->lost, count);
+    cm_metric_add(self->losses, 1);
     cm_log(CM_LOG_ERROR, "gateway", "the broker lost messages",
            "subscription=%s count=%" PRIu64 " cause=\"%s\"",
            source_of(self, subscription)->table->suffix, count, why);
@@ -262,7 +263,13 @@ static void open_metrics(gateway_t *self)
 {
     cm_metrics_t *metrics = self->reporter.metrics;
     self->lost = cm_metrics_counter(metrics, "client_manager_broker_lost_total",
-                                    "Messages the broker lost after accepting them.", "");
+                                    "Messages the broker lost after accepting them, as far as they "
+                                    "can be counted: what a vanished stream held cannot.",
+                                    "");
+    self->losses = cm_metrics_counter(metrics, "client_manager_broker_losses_total",
+                                      "Times the broker was found to have lost messages, "
+                                      "be they countable or not; alert on this one.",
+                                      "");
     self->lapsed = cm_metrics_counter(metrics, "client_manager_leases_lapsed_total",
                                       "Leases that ran out while the delivery was held.", "");
     self->publish_failures = cm_metrics_counter(metrics, "client_manager_publish_failures_total",

@@ -104,7 +104,7 @@ struct gateway {
     char publish_refusal[CM_ERROR_MESSAGE_MAX];
     bool reported, refused; /* the start; with a broker that refuses us */
     int64_t first_word_ms;  /* monotonic: the broker is not waited for longer */
-    cm_metric_t *lost, *lapsed, *publish_failures, *publishes_unfit, *batches, *batch_rows,
+    cm_metric_t *lost, *losses, *lapsed, *publish_failures, *publishes_unfit, *batches, *batch_rows,
         *publishing;
     cm_log_limit_t publish_log, unfit_log, lapsed_log;
     int64_t next_depth_ms;

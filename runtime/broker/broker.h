@@ -60,7 +60,8 @@ typedef struct {
     void (*on_published)(void *ctx, uint64_t token, cm_status_t status, const cm_error_t *err);
     /* The lease lapsed while held: another consumer may have it; do not start it. */
     void (*on_lapsed)(void *ctx, cm_lease_t lease);
-    /* The broker lost messages it had promised: trimmed or deleted while pending, stream gone. */
+    /* The broker lost messages it had promised: trimmed or deleted while pending, stream gone.
+     * count 0: nobody can know how many, as when all is gone. */
     void (*on_lost)(void *ctx, int subscription, uint64_t count, const char *why);
     /* Link state, also once after open; err tells why it is down (CM_UNAVAILABLE or
      * CM_MISCONFIGURED). */

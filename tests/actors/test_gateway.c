@@ -7,6 +7,7 @@
 #include "runtime/actor.h"
 #include "runtime/cleanup.h"
 #include "runtime/frame.h"
+#include "runtime/metrics.h"
 #include "tests/fakes/fake_broker.h"
 
 #include <criterion/criterion.h>
@@ -538,6 +539,35 @@ Test(gateway, a_publish_that_is_refused_is_repeated_less_and_less_often, .timeou
     expect_silence(&mesh);
     expect_said(&mesh, "publish t.writer-errors bad");
     stop(&mesh);
+}
+
+/* Wait until a counter of the gateway has a value. */
+static void await_count(zsock_t *reports, const char *name, double value)
+{
+    cm_metrics_board_t *board = cm_metrics_board_new();
+    zsock_set_rcvtimeo(reports, WAIT_MS);
+    for (int tries = 0; cm_metrics_board_value(board, name, "") < value; tries++) {
+        zmq_msg_t frame;
+        cm_report_t report;
+        cr_assert(cm_frame_receive(reports, &frame, 0), "no report");
+        cr_assert(lt(int, tries, 100), "%s does not come to %g", name, value);
+        if (cm_report_decode(zmq_msg_data(&frame), zmq_msg_size(&frame), &report, NULL) == CM_OK &&
+            report.kind == CM_REPORT_METRICS)
+            cm_metrics_board_put(board, report.metrics.ptr, report.metrics.len, 1, NULL);
+        zmq_msg_close(&frame);
+    }
+    cm_metrics_board_destroy(&board);
+}
+
+Test(gateway, a_loss_is_counted_even_if_nobody_knows_how_much_was_lost, .timeout = 20)
+{
+    mesh_t mesh;
+    zsock_t *reports = zsock_new_pull("@" CM_ENDPOINT_REPORTS);
+    start_with(&mesh, 10, 1 << 20, CM_ENDPOINT_REPORTS);
+    zstr_sendx(mesh.in, "lose", "t.writer", NULL);
+    await_count(reports, "client_manager_broker_losses_total", 1);
+    stop(&mesh);
+    zsock_destroy(&reports);
 }
 
 /* ---- the first word of the broker ------------------------------------------------------------ */

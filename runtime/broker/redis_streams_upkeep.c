@@ -143,11 +143,12 @@ static void reap(cm_streams_sub_t *sub)
 
 /* ---- depth ----------------------------------------------------------------------------------- */
 
-/* The lag is unknown after some deletions; then all that is neither pending nor trimmed counts. */
+/* The lag is unknown after some deletions; then all that is neither pending nor trimmed counts. No
+ * stream is an empty one; any other error is the answer. */
 static const char depth_script[] = LUA_IDS
     "local depth = {0, 0, redis.call('ZCARD', KEYS[2]), 0} "
     "local groups = redis.pcall('XINFO', 'GROUPS', KEYS[1]) "
-    "if groups.err then return depth end "
+    "if groups.err then return groups.err:find('no such key') and depth or groups end "
     "for _, raw in ipairs(groups) do "
     "  local group = named(raw) "
     "  if group.name == KEYS[1] then "
@@ -174,10 +175,9 @@ static void on_depth(redisAsyncContext *context, void *reply_p, void *privdata)
     if (!link)
         return;
     sub->depth_asked = false;
-    if (!reply) {
-        sub->depth_wanted = true;
-        return;
-    }
+    sub->depth_wanted |= !reply;
+    if (!reply || reply->type != REDIS_REPLY_ARRAY)
+        return; /* an error is not an empty stream; what is wrong the pull tells */
     cm_broker_depth_t depth = {
         .ready = integer_at(reply, 0),
         .pending = integer_at(reply, 1),

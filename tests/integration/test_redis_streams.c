@@ -263,6 +263,25 @@ Test(redis_streams, forgets_consumers_without_work_only_when_long_idle)
     cm_test_client_close(&client);
 }
 
+Test(redis_streams, does_not_take_an_error_for_an_empty_stream)
+{
+    cm_test_client_t client;
+    open_client(&client, "a", 0);
+    int other = cm_broker_subscribe(client.broker, "other");
+    cm_test_publish(&client, STREAM, "x");
+    cm_test_publish(&client, "other", "x");
+    cm_test_publish(&client, "other", "x");
+    cm_broker_pull(client.broker, other, 1); /* its group is there from now on */
+    cm_test_await_deliveries(&client, 1);
+    cm_test_redis_run(&server, "SET %s:deferred x", STREAM); /* of the wrong type */
+    cm_broker_depth(client.broker, 0);
+    cm_broker_depth(client.broker, other); /* asked after it, answered after it */
+    cm_test_await_counter(&client, &client.depths, 1);
+    cr_expect(eq(i64, client.depth.pending, 1));
+    cr_expect(eq(sz, client.depths, 1));
+    cm_test_client_close(&client);
+}
+
 Test(redis_streams, warns_when_persistence_is_off_or_messages_may_be_evicted)
 {
     cm_test_client_t client;

@@ -123,10 +123,13 @@ void cm_gateway_take(gateway_t *self, const cm_broker_delivery_t *delivery)
     assert(source);
     shard_t *shard = &source->worker->shards[route(source->worker, delivery)];
     pending_t *pending = &shard->pending[source->place];
-    if (pending->builder.count == 0)
+    int64_t now_ms = 0; /* asked of the first of a batch alone */
+    if (pending->builder.count == 0) {
         cm_buffer_reserve(&pending->builder.frame, pending->usual_bytes);
+        now_ms = cm_clock_mono_ms();
+    }
     remember(pending, delivery->lease, delivery->publish_ms);
-    cm_delivery_builder_add(&pending->builder, delivery->lease, delivery, cm_clock_mono_ms());
+    cm_delivery_builder_add(&pending->builder, delivery->lease, delivery, now_ms);
     source->pulled_bytes += delivery->message.body.len;
     cm_metric_add(source->received, 1);
     cm_gateway_ledger_received(self, source);

@@ -22,7 +22,6 @@ static void choose_pubsub(cm_broker_choice_t *self, const cm_options_t *options)
         .connections_max = (int)options->pubsub.connections_max,
         .messages_max = (int)options->pubsub.messages_max,
         .bytes_max = options->pubsub.bytes_max,
-        .hold_max_ms = (int)options->pubsub.hold_max_minutes * 60000,
         .watchdog_ms = (int)options->pubsub.watchdog_ms,
     };
     self->options.uri = self->uri;
@@ -36,7 +35,8 @@ void cm_broker_choose(cm_broker_choice_t *self, const cm_options_t *options, con
         .options = {.uri = options->redis.uri,
                     .consumer = consumer,
                     .lease_ms = (int)options->broker.lease_ms,
-                    .poll_ms = (int)options->broker.poll_ms},
+                    .poll_ms = (int)options->broker.poll_ms,
+                    .hold_max_ms = (int)options->broker.hold_max_minutes * 60000},
     };
     if (options->broker.kind == CM_BROKER_PUBSUB)
         choose_pubsub(self, options);

@@ -333,6 +333,8 @@ static void begin(device_actor_t *self)
 
 /* ---- the loop ------------------------------------------------------------------------------- */
 
+/* A batch that cannot be read has no leases to answer with. It would stay in our hands, as the
+ * gateway sees it, for as long as we live: end, and the next incarnation gives all of it back. */
 static void receive(device_actor_t *self)
 {
     zmq_msg_t frame;
@@ -341,7 +343,9 @@ static void receive(device_actor_t *self)
         return;
     cm_device_job_t *job = self->current == &self->jobs[0] ? &self->jobs[1] : &self->jobs[0];
     if (!cm_device_job_load(job, &frame, &self->rules, &err)) {
-        cm_log(CM_LOG_ERROR, self->args->name, "batch refused", "cause=\"%s\"", err.message);
+        cm_log(CM_LOG_ERROR, self->args->name, "batch refused, starting anew", "cause=\"%s\"",
+               err.message);
+        self->running = false;
         return;
     }
     if (self->current)

@@ -11,6 +11,29 @@
 enum { TICK_MS = 100, DEPTH_INTERVAL_MS = 1000, SETTLE_MS = 3000, REFUSED_MS = 45000 };
 enum { FIRST_WORD_MS = 5000 }; /* below the supervisor's patience with a start */
 
+/* ---- the state ------------------------------------------------------------------------------ */
+
+/* Why a person must act though the link is up; NULL when nothing is refused. */
+static const char *refusal(const gateway_t *self)
+{
+    for (size_t i = 0; i < self->source_count; i++)
+        if (self->sources[i].refused_until_ms)
+            return self->sources[i].refusal;
+    return self->publish_refused ? self->publish_refusal : NULL;
+}
+
+void cm_gateway_show_state(gateway_t *self)
+{
+    const char *refused = refusal(self);
+    const char *why = !self->link_up ? self->link_error.message : refused ? refused : "";
+    cm_actor_state_t state = refused ? CM_ACTOR_STOPPED : CM_ACTOR_RUNNING;
+    if (!self->link_up)
+        state = self->link_error.status == CM_MISCONFIGURED ? CM_ACTOR_STOPPED
+                : self->link_error.status == CM_OK          ? CM_ACTOR_STARTING
+                                                            : CM_ACTOR_PAUSED;
+    cm_reporter_state(&self->reporter, self->draining ? CM_ACTOR_DRAINING : state, why);
+}
+
 /* ---- events of the broker ------------------------------------------------------------------- */
 
 static source_t *source_of(gateway_t *self, int number)
@@ -63,6 +86,7 @@ static void on_lost(void *ctx, int subscription, uint64_t count, const char *why
 {
     gateway_t *self = ctx;
     cm_metric_add(self->lost, count);
+    cm_metric_add(self->losses, 1);
     cm_log(CM_LOG_ERROR, "gateway", "the broker lost messages",
            "subscription=%s count=%" PRIu64 " cause=\"%s\"",
            source_of(self, subscription)->table->suffix, count, why);
@@ -84,19 +108,16 @@ static void on_link(void *ctx, bool up, const cm_error_t *err)
 {
     gateway_t *self = ctx;
     self->link_up = up;
+    self->link_error = up ? (cm_error_t){0} : *err;
+    cm_gateway_show_state(self);
     report_start(self, !up && err->status == CM_MISCONFIGURED ? err : NULL);
     if (up) {
         cm_log(CM_LOG_INFO, "gateway", "broker link up", NULL);
-        cm_reporter_state(&self->reporter, self->draining ? CM_ACTOR_DRAINING : CM_ACTOR_RUNNING,
-                          "");
         cm_gateway_pump(self);
         return;
     }
     cm_log(CM_LOG_WARN, "gateway", "broker link down", "code=\"%s\" cause=\"%s\"", err->code,
            err->message);
-    cm_reporter_state(&self->reporter,
-                      err->status == CM_MISCONFIGURED ? CM_ACTOR_STOPPED : CM_ACTOR_PAUSED,
-                      err->message);
 }
 
 static void on_refused(void *ctx, int subscription, const cm_error_t *err)
@@ -107,26 +128,22 @@ static void on_refused(void *ctx, int subscription, const cm_error_t *err)
            "subscription=%s code=\"%s\" cause=\"%s\"", source->table->suffix, err->code,
            err->message);
     source->refused_until_ms = cm_clock_mono_ms() + REFUSED_MS;
-    cm_reporter_state(&self->reporter, CM_ACTOR_STOPPED, err->message);
+    snprintf(source->refusal, sizeof source->refusal, "%s", err->message);
+    cm_gateway_show_state(self);
 }
 
 /* Nobody tells that a subscription is refused no longer: it delivers, or is silent for long. */
 static void forget_refusals(gateway_t *self)
 {
-    bool refused = false, healed = false;
     for (size_t i = 0; i < self->source_count; i++) {
         source_t *source = &self->sources[i];
-        if (cm_clock_mono_ms() < source->refused_until_ms) {
-            refused = true;
-        } else if (source->refused_until_ms) {
-            source->refused_until_ms = 0;
-            healed = true;
-            cm_log(CM_LOG_INFO, "gateway", "subscription accepted again", "subscription=%s",
-                   source->table->suffix);
-        }
+        if (!source->refused_until_ms || cm_clock_mono_ms() < source->refused_until_ms)
+            continue;
+        source->refused_until_ms = 0;
+        cm_log(CM_LOG_INFO, "gateway", "subscription accepted again", "subscription=%s",
+               source->table->suffix);
+        cm_gateway_show_state(self);
     }
-    if (healed && !refused && self->link_up && !self->draining)
-        cm_reporter_state(&self->reporter, CM_ACTOR_RUNNING, "");
 }
 
 static void on_warning(void *ctx, const char *text)
@@ -199,7 +216,7 @@ static int on_pipe(zloop_t *loop, zsock_t *pipe, void *arg)
     bool stop = !command || strcmp(command, "$TERM") == 0;
     if (command && strcmp(command, "DRAIN") == 0) {
         self->draining = true;
-        cm_reporter_state(&self->reporter, CM_ACTOR_DRAINING, "");
+        cm_gateway_show_state(self);
         cm_gateway_pump(self);
     }
     zstr_free(&command);
@@ -246,11 +263,22 @@ static void open_metrics(gateway_t *self)
 {
     cm_metrics_t *metrics = self->reporter.metrics;
     self->lost = cm_metrics_counter(metrics, "client_manager_broker_lost_total",
-                                    "Messages the broker lost after accepting them.", "");
+                                    "Messages the broker lost after accepting them, as far as they "
+                                    "can be counted: what a vanished stream held cannot.",
+                                    "");
+    self->losses = cm_metrics_counter(metrics, "client_manager_broker_losses_total",
+                                      "Times the broker was found to have lost messages, "
+                                      "be they countable or not; alert on this one.",
+                                      "");
     self->lapsed = cm_metrics_counter(metrics, "client_manager_leases_lapsed_total",
                                       "Leases that ran out while the delivery was held.", "");
     self->publish_failures = cm_metrics_counter(metrics, "client_manager_publish_failures_total",
                                                 "Publishes not confirmed and repeated.", "");
+    self->publishes_unfit =
+        cm_metrics_counter(metrics, "client_manager_publish_refused_total",
+                           "Retries and dead letters that the broker will not store as they are; "
+                           "their deliveries are deferred.",
+                           "");
     self->publishing = cm_metrics_gauge(metrics, "client_manager_publishes_pending",
                                         "Retries and dead letters awaiting confirmation.", "");
     self->batches = cm_metrics_counter(metrics, "client_manager_batches_total",

@@ -123,10 +123,13 @@ void cm_gateway_take(gateway_t *self, const cm_broker_delivery_t *delivery)
     assert(source);
     shard_t *shard = &source->worker->shards[route(source->worker, delivery)];
     pending_t *pending = &shard->pending[source->place];
-    if (pending->builder.count == 0)
+    int64_t now_ms = 0; /* asked of the first of a batch alone */
+    if (pending->builder.count == 0) {
         cm_buffer_reserve(&pending->builder.frame, pending->usual_bytes);
+        now_ms = cm_clock_mono_ms();
+    }
     remember(pending, delivery->lease, delivery->publish_ms);
-    cm_delivery_builder_add(&pending->builder, delivery->lease, delivery, cm_clock_mono_ms());
+    cm_delivery_builder_add(&pending->builder, delivery->lease, delivery, now_ms);
     source->pulled_bytes += delivery->message.body.len;
     cm_metric_add(source->received, 1);
     cm_gateway_ledger_received(self, source);
@@ -186,8 +189,7 @@ static void send_batch(gateway_t *self, shard_t *shard, source_t *source)
                        .source = source,
                        .count = pending->builder.count,
                        .leases = pending->leases,
-                       .publish_ms = pending->publish_ms,
-                       .sent_us = cm_clock_mono_us()};
+                       .publish_ms = pending->publish_ms};
     pending->leases = NULL;
     pending->publish_ms = NULL;
     pending->cap = 0;
@@ -301,6 +303,8 @@ static void settle_batch(gateway_t *self, batch_t *batch, const cm_outcome_frame
  * taken out of a batch: the batch goes back, and what of it is still ours comes again. */
 void cm_gateway_lapsed(gateway_t *self, cm_lease_t lease)
 {
+    if (cm_gateway_publish_lapsed(self, lease))
+        return;
     for (size_t i = 0; i < self->source_count; i++) {
         const source_t *source = &self->sources[i];
         for (unsigned s = 0; s < source->worker->shard_count; s++) {

@@ -10,7 +10,7 @@
 #include "runtime/hash.h"
 #include "runtime/log.h"
 
-enum { CM_SHARD_MAX = 64, CM_BATCHES_IN_FLIGHT = 2, CM_SOURCES_PER_WORKER = 2, CM_PULL_FIRST = 16 };
+enum { CM_BATCHES_IN_FLIGHT = 2, CM_SOURCES_PER_WORKER = 2, CM_PULL_FIRST = 16 };
 
 typedef struct gateway gateway_t;
 typedef struct worker worker_t;
@@ -21,7 +21,6 @@ typedef struct { /* a batch in the hands of a shard */
     size_t count;
     cm_lease_t *leases;  /* owned, in the order of the batch */
     int64_t *publish_ms; /* owned, epoch */
-    int64_t sent_us;     /* monotonic */
 } batch_t;
 
 typedef struct { /* a batch being built */
@@ -57,6 +56,7 @@ typedef struct source { /* one subscription */
     unsigned place; /* index of its pending batch in each shard */
     int number;     /* at the broker */
     bool pulling;
+    char refusal[CM_ERROR_MESSAGE_MAX];
     int64_t refused_until_ms; /* monotonic; the broker says so again before then; 0 = it is not */
     size_t size_estimate;     /* bytes of a message, decaying maximum of recent averages */
     size_t pull_limit;        /* messages in a pull: few until their size is known */
@@ -73,9 +73,11 @@ typedef struct publish { /* a retry or dead letter on its way, acknowledged once
     char topic[CM_TOPIC_NAME_MAX];
     cm_message_t *message; /* owned copy */
     bool waiting;          /* failed; to be repeated at repeat_at_ms */
+    bool refused;          /* failed for a reason that a person must set right */
+    bool lapsed;           /* its delivery comes again: not to be repeated */
     unsigned failures;
     int64_t repeat_at_ms; /* monotonic */
-    UT_hash_handle hh;
+    UT_hash_handle hh, by_lease;
 } publish_t;
 
 struct gateway {
@@ -92,17 +94,27 @@ struct gateway {
     source_t sources[CM_SUBSCRIPTION_COUNT];
     size_t source_count;
     publish_t *publishes; /* hash by token */
+    publish_t *publishes_by_lease;
     uint64_t next_token, next_batch;
     cm_ledger_t ledger; /* retrying and in_flight are worked out for each snapshot */
     int64_t retry_balance;
     bool link_up, draining, drained, flush_armed;
-    bool publish_refused;   /* by a broker that a person must set right */
+    cm_error_t link_error;  /* why it is down; CM_OK = the broker has not said a word */
+    size_t publish_refused; /* publishes that a person must make possible */
+    char publish_refusal[CM_ERROR_MESSAGE_MAX];
     bool reported, refused; /* the start; with a broker that refuses us */
     int64_t first_word_ms;  /* monotonic: the broker is not waited for longer */
-    cm_metric_t *lost, *lapsed, *publish_failures, *batches, *batch_rows, *publishing;
-    cm_log_limit_t publish_log, lapsed_log;
+    cm_metric_t *lost, *losses, *lapsed, *publish_failures, *publishes_unfit, *batches, *batch_rows,
+        *publishing;
+    cm_log_limit_t publish_log, unfit_log, lapsed_log;
     int64_t next_depth_ms;
 };
+
+/* ---- what is told of us (gateway.c) ---------------------------------------------------------- */
+
+/* Work out the actor's state and tell it: after each change of the link, of what is refused, and
+ * of draining. */
+void cm_gateway_show_state(gateway_t *self);
 
 /* ---- flow: pull, route, send, outcomes (gateway_flow.c) -------------------------------------- */
 
@@ -122,6 +134,8 @@ void cm_gateway_publish(gateway_t *self, source_t *source, const cm_outcome_t *o
 void cm_gateway_published(gateway_t *self, uint64_t token, cm_status_t status,
                           const cm_error_t *err);
 void cm_gateway_republish(gateway_t *self); /* what failed before */
+/* The lease is another instance's: a publish that waits is given up. False when none has it. */
+bool cm_gateway_publish_lapsed(gateway_t *self, cm_lease_t lease);
 void cm_gateway_forget_publishes(gateway_t *self);
 
 /* ---- ledger (gateway_ledger.c) ----------------------------------------------------------------

@@ -1,4 +1,5 @@
 #include "actors/gateway_private.h"
+#include "proto/attributes.h"
 #include "runtime/broker/message.h"
 #include "runtime/clock.h"
 
@@ -8,9 +9,25 @@
  * costs it a refusal; each has its own time, since one topic may be at fault alone. */
 enum { REPEAT_MIN_MS = 100, REPEAT_MAX_MS = 5000, REPEAT_DOUBLINGS = 6 };
 
+/* What the broker will not store as it is comes again after so long: by then somebody may have
+ * raised a limit, and until then it is in nobody's way. Within what any broker can defer. */
+enum { UNFIT_DEFER_MS = 300000 };
+
+static void set_refused(gateway_t *self, publish_t *publish, const cm_error_t *err)
+{
+    bool refused = err && err->status == CM_MISCONFIGURED; /* no topic, no right */
+    if (refused)
+        snprintf(self->publish_refusal, sizeof self->publish_refusal, "%s", err->message);
+    self->publish_refused += refused;
+    self->publish_refused -= publish->refused;
+    publish->refused = refused;
+}
+
 static void publish_free(gateway_t *self, publish_t *publish)
 {
+    set_refused(self, publish, NULL);
     HASH_DEL(self->publishes, publish);
+    HASH_DELETE(by_lease, self->publishes_by_lease, publish);
     free(publish->message);
     free(publish);
 }
@@ -37,31 +54,67 @@ void cm_gateway_publish(gateway_t *self, source_t *source, const cm_outcome_t *o
     publish->kind = outcome->kind;
     cm_subscription_topic(to, self->options->broker.prefix, publish->topic);
     HASH_ADD(hh, self->publishes, token, sizeof publish->token, publish);
+    HASH_ADD(by_lease, self->publishes_by_lease, lease, sizeof publish->lease, publish);
     cm_broker_publish(self->broker, publish->topic, publish->message, publish->token);
 }
 
 static void tell_failure(gateway_t *self, const publish_t *publish, const cm_error_t *err)
 {
     unsigned withheld = 0;
-    bool for_a_person = err->status == CM_MISCONFIGURED; /* no topic, no right */
     cm_metric_add(self->publish_failures, 1);
     if (cm_log_allowed(&self->publish_log, 1000, &withheld))
-        cm_log(for_a_person ? CM_LOG_ERROR : CM_LOG_WARN, "gateway", "publish failed, will repeat",
-               "topic=%s code=\"%s\" withheld=%u cause=\"%s\"", publish->topic, err->code, withheld,
-               err->message);
-    if (for_a_person && !self->publish_refused)
-        cm_reporter_state(&self->reporter, CM_ACTOR_STOPPED, err->message);
-    self->publish_refused |= for_a_person;
+        cm_log(publish->refused ? CM_LOG_ERROR : CM_LOG_WARN, "gateway",
+               "publish failed, will repeat", "topic=%s code=\"%s\" withheld=%u cause=\"%s\"",
+               publish->topic, err->code, withheld, err->message);
 }
 
-static void tell_healed(gateway_t *self)
+/* Repeating changes nothing, and an acknowledgement would lose it: the delivery goes back. */
+static void give_up(gateway_t *self, publish_t *publish, const cm_error_t *err)
 {
-    if (!self->publish_refused)
-        return;
-    self->publish_refused = false;
-    cm_log(CM_LOG_INFO, "gateway", "publishes accepted again", NULL);
-    if (self->link_up && !self->draining)
-        cm_reporter_state(&self->reporter, CM_ACTOR_RUNNING, "");
+    const cm_message_t *message = publish->message;
+    cm_str_t id = cm_attribute_get(message->attributes, message->attribute_count,
+                                   CM_ATTRIBUTE_ORIGIN_MESSAGE_ID);
+    unsigned withheld = 0;
+    cm_metric_add(self->publishes_unfit, 1);
+    if (cm_log_allowed(&self->unfit_log, 1000, &withheld))
+        cm_log(CM_LOG_ERROR, "gateway", "publish refused for good, delivery deferred",
+               "topic=%s message=\"%.*s\" body_bytes=%zu deferred_ms=%d code=\"%s\" withheld=%u "
+               "cause=\"%s\"",
+               publish->topic, CM_STR_ARG(id), message->body.len, UNFIT_DEFER_MS, err->code,
+               withheld, err->message);
+    cm_broker_defer(self->broker, publish->lease, cm_clock_epoch_ms() + UNFIT_DEFER_MS);
+    cm_gateway_ledger_ended(self, publish->source, CM_OUTCOME_DEFER, 1);
+    publish_free(self, publish);
+}
+
+/* Its delivery comes again and makes a publish of its own: with this one it would be stored twice.
+ */
+static void leave_to_next(gateway_t *self, publish_t *publish)
+{
+    cm_gateway_ledger_ended(self, publish->source, CM_OUTCOME_RELEASE, 1);
+    publish_free(self, publish);
+}
+
+static void repeat_later(gateway_t *self, publish_t *publish, const cm_error_t *err)
+{
+    unsigned doublings =
+        publish->failures < REPEAT_DOUBLINGS ? publish->failures++ : REPEAT_DOUBLINGS;
+    int64_t wait_ms = (int64_t)REPEAT_MIN_MS << doublings;
+    publish->waiting = true;
+    publish->repeat_at_ms =
+        cm_clock_mono_ms() + (wait_ms < REPEAT_MAX_MS ? wait_ms : REPEAT_MAX_MS);
+    set_refused(self, publish, err);
+    tell_failure(self, publish, err);
+    if (publish->lapsed)
+        leave_to_next(self, publish);
+}
+
+static void finish(gateway_t *self, publish_t *publish)
+{
+    cm_crash_point("after-republish");
+    cm_broker_ack(self->broker, &publish->lease, 1);
+    cm_gateway_ledger_ended(self, publish->source, publish->kind, 1);
+    publish_free(self, publish);
 }
 
 void cm_gateway_published(gateway_t *self, uint64_t token, cm_status_t status,
@@ -71,21 +124,30 @@ void cm_gateway_published(gateway_t *self, uint64_t token, cm_status_t status,
     HASH_FIND(hh, self->publishes, &token, sizeof token, publish);
     if (!publish)
         return;
-    if (status != CM_OK) {
-        unsigned doublings =
-            publish->failures < REPEAT_DOUBLINGS ? publish->failures++ : REPEAT_DOUBLINGS;
-        int64_t wait_ms = (int64_t)REPEAT_MIN_MS << doublings;
-        publish->waiting = true;
-        publish->repeat_at_ms =
-            cm_clock_mono_ms() + (wait_ms < REPEAT_MAX_MS ? wait_ms : REPEAT_MAX_MS);
-        tell_failure(self, publish, err);
-        return;
-    }
-    tell_healed(self);
-    cm_crash_point("after-republish");
-    cm_broker_ack(self->broker, &publish->lease, 1);
-    cm_gateway_ledger_ended(self, publish->source, publish->kind, 1);
-    publish_free(self, publish);
+    size_t refused = self->publish_refused;
+    if (status == CM_OK)
+        finish(self, publish);
+    else if (status == CM_PERMANENT)
+        give_up(self, publish, err);
+    else
+        repeat_later(self, publish, err);
+    if (refused && !self->publish_refused)
+        cm_log(CM_LOG_INFO, "gateway", "publishes accepted again", NULL);
+    cm_gateway_show_state(self);
+}
+
+/* One under way may be stored already, so its answer is awaited. */
+bool cm_gateway_publish_lapsed(gateway_t *self, cm_lease_t lease)
+{
+    publish_t *publish = NULL;
+    HASH_FIND(by_lease, self->publishes_by_lease, &lease, sizeof lease, publish);
+    if (!publish)
+        return false;
+    publish->lapsed = true;
+    if (publish->waiting)
+        leave_to_next(self, publish);
+    cm_gateway_show_state(self);
+    return true;
 }
 
 void cm_gateway_republish(gateway_t *self)

@@ -23,12 +23,12 @@ typedef struct {
     struct {
         int kind; /* cm_broker_kind_t */
         const char *prefix;
-        int64_t lease_ms, poll_ms;
+        int64_t lease_ms, poll_ms, hold_max_minutes;
     } broker;
     struct {
         const char *project, *endpoint, *emulator_host, *credentials_file, *metadata_host, *ca_file;
         const char *monitoring;
-        int64_t pulls_max, connections_max, messages_max, bytes_max, hold_max_minutes, watchdog_ms;
+        int64_t pulls_max, connections_max, messages_max, bytes_max, watchdog_ms;
     } pubsub;
     struct {
         int64_t pull_max, batch_max, batch_bytes, batch_age_ms, publish_max;

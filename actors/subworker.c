@@ -98,6 +98,8 @@ static void release(subworker_t *self)
     self->waiting = true;
 }
 
+/* A batch that cannot be read has no leases to answer with. It would stay in our hands, as the
+ * gateway sees it, for as long as we live: end, and the next incarnation gives all of it back. */
 static void receive(subworker_t *self)
 {
     cm_error_t err = {0};
@@ -105,7 +107,9 @@ static void receive(subworker_t *self)
         return;
     if (cm_delivery_batch_decode(zmq_msg_data(&self->frame), zmq_msg_size(&self->frame),
                                  self->arena, &self->batch, &err) != CM_OK) {
-        cm_log(CM_LOG_ERROR, self->args->name, "batch refused", "cause=\"%s\"", err.message);
+        cm_log(CM_LOG_ERROR, self->args->name, "batch refused, starting anew", "cause=\"%s\"",
+               err.message);
+        self->running = false;
         zmq_msg_close(&self->frame);
         return;
     }

@@ -9,7 +9,7 @@
 
 enum {
     WINDOW_MS = 10000,
-    WINDOW_MIN = 10,  /* fewer results say too little about a share */
+    WINDOW_MIN = 10, /* fewer results say too little about a share */
 };
 
 void cm_breaker_init(cm_breaker_t *self, int open_after, int probe_min_ms, int probe_max_ms,
@@ -103,9 +103,8 @@ bool cm_breaker_record(cm_breaker_t *self, cm_status_t status, const cm_error_t 
 
 bool cm_breaker_allows(cm_breaker_t *self, int64_t now_ms)
 {
-    if (self->state == CM_BREAKER_OPEN && now_ms >= self->next_probe_ms) {
+    if (self->state == CM_BREAKER_OPEN && now_ms >= self->next_probe_ms)
         self->state = CM_BREAKER_HALF_OPEN;
-        }
     return self->state != CM_BREAKER_OPEN;
 }
 

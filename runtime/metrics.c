@@ -175,11 +175,6 @@ void cm_metric_set(cm_metric_t *self, double value)
 
 void cm_metric_observe(cm_metric_t *self, double seconds)
 {
-    cm_metric_observe_many(self, seconds, 1);
-}
-
-void cm_metric_observe_many(cm_metric_t *self, double seconds, uint64_t count)
-{
     assert(self->kind == CM_METRIC_HISTOGRAM);
     if (isnan(seconds))
         return;
@@ -188,8 +183,8 @@ void cm_metric_observe_many(cm_metric_t *self, double seconds, uint64_t count)
     size_t bucket = 0;
     while (bucket < CM_METRIC_BOUNDS && seconds > cm_metric_bounds[bucket])
         bucket++;
-    self->value.counts[bucket] += count;
-    self->value.number += seconds * (double)count;
+    self->value.counts[bucket]++;
+    self->value.number += seconds;
 }
 
 uint64_t cm_metric_count(const cm_metric_t *self)

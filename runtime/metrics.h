@@ -35,7 +35,6 @@ void cm_metrics_label(cm_buffer_t *labels, const char *name, const char *value);
 void cm_metric_add(cm_metric_t *self, uint64_t count);     /* counter */
 void cm_metric_set(cm_metric_t *self, double value);       /* gauge */
 void cm_metric_observe(cm_metric_t *self, double seconds); /* histogram, one value */
-void cm_metric_observe_many(cm_metric_t *self, double seconds, uint64_t count);
 uint64_t cm_metric_count(const cm_metric_t *self); /* counter value, or histogram observations */
 
 /* The whole of self as one MessagePack frame, appended to out. */

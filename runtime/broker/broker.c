@@ -3,6 +3,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
+enum { HOLD_MAX_MS = 3600000 };
+
 struct cm_broker {
     const cm_broker_driver_t *driver;
     void *impl;
@@ -23,7 +25,10 @@ cm_status_t cm_broker_open(cm_broker_t **ret_broker, const cm_broker_driver_t *d
     self->consumes = events->on_delivery && events->on_pulled && events->on_lapsed &&
                      events->on_lost && events->on_refused && events->on_depth;
     self->publishes = events->on_published;
-    cm_status_t status = driver->open(&self->impl, loop, options, events, err);
+    cm_broker_options_t complete = *options;
+    if (complete.hold_max_ms <= 0)
+        complete.hold_max_ms = HOLD_MAX_MS;
+    cm_status_t status = driver->open(&self->impl, loop, &complete, events, err);
     if (status == CM_OK)
         *ret_broker = self;
     else

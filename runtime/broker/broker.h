@@ -2,9 +2,9 @@
  *
  * Lives in one thread, driven by that thread's zloop; no call blocks, results come as events. A
  * delivery is held under a lease from its event until ack, defer or release. The driver extends the
- * leases of everything held; one that lapsed all the same (we were paused) is told by on_lapsed and
- * is then no longer ours. At least once: every delivery may come again.
- * Calls are remembered across a lost link: acks and defers are repeated after reconnecting,
+ * leases of everything held, for hold_max_ms at most; one that lapsed all the same (or we were
+ * paused) is told by on_lapsed and is then no longer ours. At least once: every delivery may come
+ * again. Calls are remembered across a lost link: acks and defers are repeated after reconnecting,
  * publishes end as CM_UNAVAILABLE and are the caller's to repeat. Bounds: at most what pull() asked
  * for is held; publishes are bounded by the caller. Rule: DESIGN section 5.
  */
@@ -61,7 +61,8 @@ typedef struct {
     /* The lease lapsed while held: another consumer may have it; do not start it. Also told of one
      * that a driver held before it could deliver it. */
     void (*on_lapsed)(void *ctx, cm_lease_t lease);
-    /* The broker lost messages it had promised: trimmed or deleted while pending, stream gone. */
+    /* The broker lost messages it had promised: trimmed or deleted while pending, stream gone.
+     * count 0: nobody can know how many, as when all is gone. */
     void (*on_lost)(void *ctx, int subscription, uint64_t count, const char *why);
     /* Link state, also once after open; err tells why it is down (CM_UNAVAILABLE or
      * CM_MISCONFIGURED). */
@@ -79,6 +80,7 @@ typedef struct {
     const char *consumer; /* unique name of this instance */
     int lease_ms;         /* how long a delivery is ours without a sign of life, at least 1000 */
     int poll_ms;          /* how long an idle pull waits at the broker */
+    int hold_max_ms;      /* a lease is extended no longer than this, then it lapses; 0 = 1 h */
     const void *driver;   /* options of the driver's own, as in its header; NULL = its defaults */
 } cm_broker_options_t;
 

@@ -172,7 +172,6 @@ static void set_options(cm_pubsub_t *self, const cm_broker_options_t *options)
     self->own.connections_max = or_default(given->connections_max, 8);
     self->own.messages_max = or_default(given->messages_max, 4000);
     self->own.bytes_max = given->bytes_max > 0 ? given->bytes_max : 64 << 20;
-    self->own.hold_max_ms = or_default(given->hold_max_ms, 3600000);
     self->own.watchdog_ms = or_default(given->watchdog_ms, 300000);
     self->own.answer_ms = or_default(given->answer_ms, 15000);
     self->own.refused_ms = or_default(given->refused_ms, 60000);

@@ -31,7 +31,6 @@ typedef struct {                  /* cm_broker_options_t.driver; NULL there = al
     int connections_max;    /* for pulls; 0 = 8. Acknowledge and publish have 4 of their own */
     int messages_max;       /* reserved by requests or held unstarted, per subscription; 0 = 4000 */
     int64_t bytes_max;      /* the same in bytes of bodies; 0 = 64 MiB */
-    int hold_max_ms;        /* a lease is extended no longer than this; 0 = 1 h */
     int watchdog_ms; /* backlog and no delivery for so long: told, pulls renewed; 0 = 5 min */
     int answer_ms;   /* an acknowledgement not answered for so long is sent again; 0 = 15 s */
     int refused_ms;  /* until what a person must mend is tried again; 0 = 1 min */

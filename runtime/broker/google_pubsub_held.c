@@ -152,7 +152,7 @@ void cm_pubsub_sweep(cm_pubsub_t *self, int64_t now)
         }
         bool ours = slot->state == CM_PUBSUB_HELD || slot->state == CM_PUBSUB_BUFFERED;
         if (!ours || slot->extending || now < slot->extend_at ||
-            now - slot->arrived_at >= self->own.hold_max_ms)
+            now - slot->arrived_at >= self->options.hold_max_ms)
             continue;
         slot->extend_at = INT64_MAX; /* until this one is answered */
         cm_pubsub_queue(self->subs[slot->sub], CM_PUBSUB_EXTEND,

@@ -9,8 +9,9 @@
  *
  * One connection carries commands and one per subscription the blocking reads, so that a waiting
  * pull never delays an ack. Stream, group and subscription share one name. Deferred messages wait
- * in the sorted set "<stream>:deferred", scored by the time they are due; what was given back
- * belongs to the pseudo consumer "released" until somebody claims it.
+ * in the sorted set "<stream>:deferred", scored by the time they are due, and if one cannot be read
+ * it goes to the list "<stream>:deferred:bad"; what was given back belongs to the pseudo consumer
+ * "released" until somebody claims it.
  *
  * Callbacks of hiredis get a NULL reply when their connection ends, each exactly once: that is
  * where unconfirmed work is queued again.
@@ -119,6 +120,7 @@ typedef enum {
 
 typedef struct {
     cm_streams_id_t id;
+    int64_t held_ms;     /* monotonic: since when it is held */
     int64_t seen_ms;     /* monotonic: when the lease was last known to begin anew */
     int64_t until_ms;    /* of a defer */
     uint32_t generation; /* of the slot: the upper half of the lease */

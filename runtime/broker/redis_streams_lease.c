@@ -43,6 +43,7 @@ cm_lease_t cm_streams_lease_new(cm_streams_t *self, const cm_streams_sub_t *sub,
     self->slot_free = slot->next;
     *slot = (cm_streams_slot_t){
         .id = id,
+        .held_ms = seen_ms,
         .seen_ms = seen_ms,
         .generation = slot->generation + 1,
         .next = CM_STREAMS_NO_SLOT,
@@ -487,7 +488,8 @@ static void extend_sub(cm_streams_t *self, cm_streams_sub_t *sub, int64_t now)
     for (size_t i = 0; i < self->slot_count; i++) {
         const cm_streams_slot_t *slot = &self->slots[i];
         if (slot->state != CM_STREAMS_HELD || slot->sub != sub->number || slot->orphan ||
-            now - slot->seen_ms < self->options.lease_ms / 3)
+            now - slot->seen_ms < self->options.lease_ms / 3 ||
+            now - slot->held_ms >= self->options.hold_max_ms)
             continue;
         if (!extension) {
             extension = malloc(sizeof *extension);

@@ -38,18 +38,36 @@ static int64_t integer_at(const redisReply *reply, size_t index)
 /* ---- messages that are due ------------------------------------------------------------------- */
 
 /* By the server's clock, the one that all instances share. Each move is whole: the stream has the
- * message again before the set forgets it. Also answers how many still wait, and whether somebody
- * gave messages back. */
+ * message again before the set forgets it. A member that is no message (nobody should write there)
+ * must not stop the others: it is set aside for a person to look at, the latest thousand of them.
+ * Also answers how many still wait, whether somebody gave messages back, and how many were set
+ * aside. */
 static const char move_script[] =
+    "local function is_message(fields) "
+    "  if type(fields) ~= 'table' or #fields == 0 or #fields % 2 == 1 then return false end "
+    "  for _, text in ipairs(fields) do "
+    "    if type(text) ~= 'string' then return false end "
+    "  end "
+    "  return #fields < 7900 " /* what unpack() can carry */
+    "end "
+    "local bad = 0 "
     "local time = redis.call('TIME') "
     "local now = time[1] * 1000 + math.floor(time[2] / 1000) "
     "local due = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, ARGV[1]) "
     "for _, member in ipairs(due) do "
-    "  redis.call('XADD', KEYS[1], '*', unpack(cmsgpack.unpack(member))) "
+    "  local read, fields = pcall(cmsgpack.unpack, member) "
+    "  if read and is_message(fields) then "
+    "    redis.call('XADD', KEYS[1], '*', unpack(fields)) "
+    "  else "
+    "    redis.call('RPUSH', KEYS[2] .. ':bad', member) "
+    "    redis.call('LTRIM', KEYS[2] .. ':bad', -1000, -1) "
+    "    bad = bad + 1 "
+    "  end "
     "  redis.call('ZREM', KEYS[2], member) "
     "end "
     "local released = redis.pcall('XPENDING', KEYS[1], KEYS[1], '-', '+', 1, ARGV[2]) "
-    "return {#due, redis.call('ZCARD', KEYS[2]), released.err and 0 or #released}";
+    "return {#due, redis.call('ZCARD', KEYS[2]), released.err and 0 or #released, "
+    "    bad}";
 
 static void on_moved(redisAsyncContext *context, void *reply_p, void *privdata)
 {
@@ -68,6 +86,11 @@ static void on_moved(redisAsyncContext *context, void *reply_p, void *privdata)
         sub->move_at = jittered(sub->driver, now, waiting ? MOVE_MS : MOVE_EMPTY_MS);
     if (integer_at(reply, 2) > 0 && sub->claim_at > now)
         sub->claim_at = now;
+    if (integer_at(reply, 3) > 0)
+        link->driver->events.on_lost(link->driver->events.ctx, sub->number,
+                                     (uint64_t)integer_at(reply, 3),
+                                     "deferred messages that cannot be read; they are kept in the "
+                                     "list <topic>:deferred:bad");
     if (reply && reply->type == REDIS_REPLY_ERROR) {
         bool passes = cm_redis_classify(reply->str, &err) == CM_UNAVAILABLE;
         sub->move_at = jittered(sub->driver, now, passes ? MOVE_EMPTY_MS : CM_STREAMS_REFUSED_MS);
@@ -143,11 +166,12 @@ static void reap(cm_streams_sub_t *sub)
 
 /* ---- depth ----------------------------------------------------------------------------------- */
 
-/* The lag is unknown after some deletions; then all that is neither pending nor trimmed counts. */
+/* The lag is unknown after some deletions; then all that is neither pending nor trimmed counts. No
+ * stream is an empty one; any other error is the answer. */
 static const char depth_script[] = LUA_IDS
     "local depth = {0, 0, redis.call('ZCARD', KEYS[2]), 0} "
     "local groups = redis.pcall('XINFO', 'GROUPS', KEYS[1]) "
-    "if groups.err then return depth end "
+    "if groups.err then return groups.err:find('no such key') and depth or groups end "
     "for _, raw in ipairs(groups) do "
     "  local group = named(raw) "
     "  if group.name == KEYS[1] then "
@@ -174,10 +198,9 @@ static void on_depth(redisAsyncContext *context, void *reply_p, void *privdata)
     if (!link)
         return;
     sub->depth_asked = false;
-    if (!reply) {
-        sub->depth_wanted = true;
-        return;
-    }
+    sub->depth_wanted |= !reply;
+    if (!reply || reply->type != REDIS_REPLY_ARRAY)
+        return; /* an error is not an empty stream; what is wrong the pull tells */
     cm_broker_depth_t depth = {
         .ready = integer_at(reply, 0),
         .pending = integer_at(reply, 1),

@@ -398,3 +398,12 @@ Test(device_actor, the_republisher_defers_what_is_not_due, .timeout = 20)
     cr_expect(eq(int, atomic_load(&fake_device_store.begins), 0));
     cm_mesh_stop(&mesh);
 }
+
+Test(device_actor, ends_at_a_batch_that_cannot_be_read_so_that_it_is_given_back, .timeout = 20)
+{
+    cm_subworker_mesh_t mesh;
+    start_writer(&mesh, HOLD_MS);
+    cm_mesh_expect_ready(&mesh);
+    cm_mesh_expect_end_by_garbage(&mesh);
+    cm_mesh_stop(&mesh);
+}

@@ -7,6 +7,7 @@
 #include "runtime/actor.h"
 #include "runtime/cleanup.h"
 #include "runtime/frame.h"
+#include "runtime/metrics.h"
 #include "tests/fakes/fake_broker.h"
 
 #include <criterion/criterion.h>
@@ -40,6 +41,14 @@ static void expect_silence(mesh_t *mesh)
     zsock_set_rcvtimeo(mesh->out, QUIET_MS);
     CM_CLEANUP(zstr_free) char *said = zstr_recv(mesh->out);
     cr_assert(said == NULL, "unexpected: %s", said ? said : "");
+}
+
+static void expect_drained(mesh_t *mesh)
+{
+    zsock_set_rcvtimeo(zactor_sock(mesh->gateway), WAIT_MS);
+    CM_CLEANUP(zstr_free) char *drained = zstr_recv(mesh->gateway);
+    cr_assert(drained != NULL, "the drain does not end");
+    cr_expect(eq(str, drained, "DRAINED"));
 }
 
 static cm_status_t try_start(mesh_t *mesh, const char *uri, const char *reports, cm_error_t *err)
@@ -236,6 +245,23 @@ Test(gateway, a_publish_that_fails_is_repeated_and_never_acknowledged_before, .t
     stop(&mesh);
 }
 
+Test(gateway, a_publish_that_the_broker_refuses_for_good_defers_its_delivery, .timeout = 20)
+{
+    mesh_t mesh;
+    cm_delivery_batch_t batch;
+    start(&mesh);
+    both_ready(&mesh);
+    deliver(&mesh, "bad");
+    answer(&mesh, take_from_any(&mesh, &batch), &batch, CM_OUTCOME_REJECT, 1);
+    expect_said(&mesh, "publish t.writer-errors bad");
+    zstr_sendx(mesh.in, "spoil", NULL);
+    expect_said(&mesh, "defer 1");
+    expect_silence(&mesh); /* neither repeated nor acknowledged */
+    zstr_send(mesh.gateway, "DRAIN");
+    expect_drained(&mesh);
+    stop(&mesh);
+}
+
 Test(gateway, defer_and_release_give_the_delivery_back, .timeout = 20)
 {
     mesh_t mesh;
@@ -334,6 +360,33 @@ Test(gateway, what_lapsed_while_it_waited_is_not_started, .timeout = 20)
     stop(&mesh);
 }
 
+static void fail_and_lapse(const char *first, const char *second)
+{
+    mesh_t mesh;
+    cm_delivery_batch_t batch;
+    start(&mesh);
+    both_ready(&mesh);
+    deliver(&mesh, "bad");
+    answer(&mesh, take_from_any(&mesh, &batch), &batch, CM_OUTCOME_REJECT, 1);
+    expect_said(&mesh, "publish t.writer-errors bad");
+    zstr_sendx(mesh.in, first, "1", NULL);
+    zstr_sendx(mesh.in, second, "1", NULL);
+    expect_silence(&mesh);
+    zstr_send(mesh.gateway, "DRAIN");
+    expect_drained(&mesh);
+    stop(&mesh);
+}
+
+Test(gateway, a_publish_whose_delivery_lapsed_while_it_waited_is_not_repeated, .timeout = 20)
+{
+    fail_and_lapse("refuse", "lapse");
+}
+
+Test(gateway, a_publish_whose_delivery_lapsed_under_way_is_not_repeated_either, .timeout = 20)
+{
+    fail_and_lapse("lapse", "refuse");
+}
+
 Test(gateway, drain_is_over_when_nothing_is_in_hand, .timeout = 20)
 {
     mesh_t mesh;
@@ -348,10 +401,7 @@ Test(gateway, drain_is_over_when_nothing_is_in_hand, .timeout = 20)
     cr_expect(early == NULL);
     answer(&mesh, shard, &batch, CM_OUTCOME_APPLIED, 1);
     expect_said(&mesh, "ack 1");
-    zsock_set_rcvtimeo(zactor_sock(mesh.gateway), WAIT_MS);
-    CM_CLEANUP(zstr_free) char *drained = zstr_recv(mesh.gateway);
-    cr_assert(drained != NULL);
-    cr_expect(eq(str, drained, "DRAINED"));
+    expect_drained(&mesh);
     stop(&mesh);
 }
 
@@ -431,6 +481,48 @@ Test(gateway, a_publish_that_a_person_must_make_possible_is_told_and_heals, .tim
     zsock_destroy(&reports);
 }
 
+static void expect_state(zsock_t *reports, cm_actor_state_t state)
+{
+    for (int i = 0; i < 3; i++) { /* the first may have been on its way */
+        cm_actor_state_t told = next_state(reports);
+        cr_assert(i == 0 || told == state, "state %d", told);
+    }
+}
+
+/* Nothing refused may be forgotten because something else is well. */
+Test(gateway, is_stopped_as_long_as_anything_is_refused, .timeout = 30)
+{
+    mesh_t mesh;
+    cm_delivery_batch_t batch;
+    zsock_t *reports = zsock_new_pull("@" CM_ENDPOINT_REPORTS);
+    start_with(&mesh, 10, 1 << 20, CM_ENDPOINT_REPORTS);
+    both_ready(&mesh);
+    await_state(reports, CM_ACTOR_RUNNING);
+    for (int i = 0; i < 2; i++) {
+        deliver(&mesh, "{\"customerId\":1}");
+        answer(&mesh, take_from_any(&mesh, &batch), &batch, CM_OUTCOME_RETRY, 1);
+        expect_said(&mesh, "publish t.republisher {\"customerId\":1}");
+    }
+    zstr_sendx(mesh.in, "deny", NULL);
+    zstr_sendx(mesh.in, "down", NULL);
+    zstr_sendx(mesh.in, "confirm", NULL); /* another topic is accepted */
+    await_state(reports, CM_ACTOR_STOPPED);
+    await_state(reports, CM_ACTOR_PAUSED);
+    expect_said(&mesh, "ack 2");
+    zstr_sendx(mesh.in, "up", NULL); /* the link is well, the first publish is not */
+    await_state(reports, CM_ACTOR_STOPPED);
+    zstr_sendx(mesh.in, "forbid", "t.writer", NULL);
+    expect_said(&mesh, "publish t.republisher {\"customerId\":1}");
+    zstr_sendx(mesh.in, "confirm", NULL);
+    expect_said(&mesh, "ack 1");
+    expect_state(reports, CM_ACTOR_STOPPED); /* the subscription still is */
+    deliver(&mesh, "{\"customerId\":1}");
+    take_from_any(&mesh, &batch);
+    await_state(reports, CM_ACTOR_RUNNING);
+    stop(&mesh);
+    zsock_destroy(&reports);
+}
+
 /* Refused without end: what Redis says when it is short of memory. */
 Test(gateway, a_publish_that_is_refused_is_repeated_less_and_less_often, .timeout = 20)
 {
@@ -447,6 +539,35 @@ Test(gateway, a_publish_that_is_refused_is_repeated_less_and_less_often, .timeou
     expect_silence(&mesh);
     expect_said(&mesh, "publish t.writer-errors bad");
     stop(&mesh);
+}
+
+/* Wait until a counter of the gateway has a value. */
+static void await_count(zsock_t *reports, const char *name, double value)
+{
+    cm_metrics_board_t *board = cm_metrics_board_new();
+    zsock_set_rcvtimeo(reports, WAIT_MS);
+    for (int tries = 0; cm_metrics_board_value(board, name, "") < value; tries++) {
+        zmq_msg_t frame;
+        cm_report_t report;
+        cr_assert(cm_frame_receive(reports, &frame, 0), "no report");
+        cr_assert(lt(int, tries, 100), "%s does not come to %g", name, value);
+        if (cm_report_decode(zmq_msg_data(&frame), zmq_msg_size(&frame), &report, NULL) == CM_OK &&
+            report.kind == CM_REPORT_METRICS)
+            cm_metrics_board_put(board, report.metrics.ptr, report.metrics.len, 1, NULL);
+        zmq_msg_close(&frame);
+    }
+    cm_metrics_board_destroy(&board);
+}
+
+Test(gateway, a_loss_is_counted_even_if_nobody_knows_how_much_was_lost, .timeout = 20)
+{
+    mesh_t mesh;
+    zsock_t *reports = zsock_new_pull("@" CM_ENDPOINT_REPORTS);
+    start_with(&mesh, 10, 1 << 20, CM_ENDPOINT_REPORTS);
+    zstr_sendx(mesh.in, "lose", "t.writer", NULL);
+    await_count(reports, "client_manager_broker_losses_total", 1);
+    stop(&mesh);
+    zsock_destroy(&reports);
 }
 
 /* ---- the first word of the broker ------------------------------------------------------------ */

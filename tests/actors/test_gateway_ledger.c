@@ -27,14 +27,17 @@ static void close_books(books_t *books)
 }
 
 /* A retry that was published and is not confirmed. */
-static void publish_retry(books_t *books, source_t *source)
+static publish_t *publish_retry(books_t *books, source_t *source)
 {
     publish_t *publish = calloc(1, sizeof *publish);
     publish->token = ++books->gateway.next_token;
+    publish->lease = publish->token;
     publish->source = source;
     publish->kind = CM_OUTCOME_RETRY;
     publish->message = calloc(1, sizeof *publish->message);
     HASH_ADD(hh, books->gateway.publishes, token, sizeof publish->token, publish);
+    HASH_ADD(by_lease, books->gateway.publishes_by_lease, lease, sizeof publish->lease, publish);
+    return publish;
 }
 
 static void confirm_retry(books_t *books, source_t *source)
@@ -85,6 +88,27 @@ Test(gateway_ledger, a_retry_delivered_before_its_publish_is_confirmed_is_not_re
     ledger = balanced(&books);
     cr_expect(eq(u64, ledger->received, 1));
     cr_expect(eq(u64, ledger->retrying, 0));
+    cr_expect(eq(i64, cm_ledger_drift(ledger), 0));
+    close_books(&books);
+}
+
+Test(gateway_ledger, a_publish_that_waits_and_whose_delivery_lapsed_was_not_received)
+{
+    books_t books;
+    open_books(&books);
+    for (int i = 0; i < 2; i++)
+        cm_gateway_ledger_received(&books.gateway, &books.writer);
+    publish_t *waits = publish_retry(&books, &books.writer);
+    publish_t *flies = publish_retry(&books, &books.writer);
+    waits->waiting = true;
+    cm_lease_t leases[] = {waits->lease, flies->lease};
+    for (int i = 0; i < 2; i++)
+        cr_expect(cm_gateway_publish_lapsed(&books.gateway, leases[i]));
+    cr_expect(not(cm_gateway_publish_lapsed(&books.gateway, 99)));
+    const cm_ledger_t *ledger = balanced(&books);
+    cr_expect(eq(u64, ledger->received, 1));
+    cr_expect(eq(u64, ledger->in_flight, 1));
+    cr_expect(eq(u64, ledger->released_total, 1));
     cr_expect(eq(i64, cm_ledger_drift(ledger), 0));
     close_books(&books);
 }

@@ -167,3 +167,12 @@ Test(subworker, an_idle_one_is_drained_at_once, .timeout = 20)
     cr_expect(eq(str, word, "DRAINED"));
     cm_mesh_stop(&mesh);
 }
+
+Test(subworker, ends_at_a_batch_that_cannot_be_read_so_that_it_is_given_back, .timeout = 20)
+{
+    cm_subworker_mesh_t mesh;
+    start(&mesh, 60000);
+    cm_mesh_expect_ready(&mesh);
+    cm_mesh_expect_end_by_garbage(&mesh);
+    cm_mesh_stop(&mesh);
+}

@@ -88,6 +88,12 @@ static int on_command(zloop_t *loop, zsock_t *socket, void *arg)
                 self->events.on_refused(self->events.ctx, s, &err);
     } else if (strcmp(word, "confirm") == 0) {
         end_publish(self, CM_OK);
+    } else if (strcmp(word, "spoil") == 0) {
+        end_publish(self, CM_PERMANENT);
+    } else if (strcmp(word, "lose") == 0) {
+        for (int s = 0; s < self->topic_count; s++)
+            if (strcmp(self->topics[s], topic) == 0)
+                self->events.on_lost(self->events.ctx, s, 0, "lost by the test");
     } else if (strcmp(word, "deny") == 0) {
         end_publish(self, CM_MISCONFIGURED);
     } else if (strcmp(word, "refuse") == 0) {

@@ -5,7 +5,9 @@
  *   in   "deliver SUBSCRIPTION BODY"   next message; delivered when a pull allows it
  *        "confirm" / "refuse" / "deny" the oldest open publish ends: stored, unavailable, or
  *                                      forbidden
+ *        "spoil"                       the same: refused for good
  *        "up" / "down"                 the link
+ *        "lose SUBSCRIPTION"           it lost messages, nobody knows how many
  *        "lapse LEASE"                  it is another's by now
  *        "forbid SUBSCRIPTION"         it is refused, until the next delivery
  *   out  "subscribe TOPIC", "ack N", "release N", "defer N", "publish TOPIC BODY"

@@ -387,6 +387,30 @@ BROKER_TEST(what_is_held_is_kept_from_others_for_many_leases)
     cm_test_client_close(&other);
 }
 
+BROKER_TEST(no_lease_is_extended_for_longer_than_it_may)
+{
+    cm_test_client_t holder, other;
+    cm_broker_options_t options = {
+        .uri = world->uri, .consumer = "a", .lease_ms = LEASE_MS, .poll_ms = 250, .hold_max_ms = 1};
+    cm_test_client_begin_as(&holder, world->row->driver, &options);
+    cm_test_client_await_up(&holder);
+    cr_assert(eq(int, cm_broker_subscribe(holder.broker, TOPIC), 0));
+    cm_test_publish(&holder, TOPIC, "x");
+    cm_broker_pull(holder.broker, 0, 10);
+    cm_test_await_deliveries(&holder, 1);
+    open_client(world, &other, "b", LEASE_MS);
+    cm_test_keep_pulling(&other, 0, 10);
+    cm_test_await_counter(&holder, &holder.lapsed_count, 1);
+    cm_test_await_deliveries(&other, 1);
+    ack(&holder, 0); /* of no effect */
+    cm_test_await_settled(&holder);
+    ack(&other, 0);
+    cm_test_await_settled(&other);
+    cr_assert(eq(sz, other.lapsed_count, 0));
+    cm_test_client_close(&other);
+    cm_test_client_close(&holder);
+}
+
 BROKER_TEST(a_client_that_was_stopped_is_told_what_lapsed_and_takes_nothing_back)
 {
     cm_test_client_t stopped, other, *both[] = {&stopped, &other};

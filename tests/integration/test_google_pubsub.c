@@ -507,8 +507,15 @@ Test(google_pubsub, waiting_pulls_do_not_hold_up_a_publish)
 
 Test(google_pubsub, extends_no_lease_for_longer_than_it_may)
 {
-    cm_pubsub_options_t own = {.hold_max_ms = 1};
-    open_with(NULL, &own);
+    cm_broker_options_t options = {.uri = server.uri,
+                                   .consumer = "a",
+                                   .lease_ms = 30000,
+                                   .poll_ms = 250,
+                                   .hold_max_ms = 1};
+    cm_test_pubsub_create(&server, NAME, NULL);
+    cm_test_client_begin_as(&client, &cm_broker_google_pubsub, &options);
+    cm_test_client_await_up(&client);
+    cm_broker_subscribe(client.broker, NAME);
     hold(1);
     cm_test_await_counter(&client, &client.lapsed_count, 1);
     cr_assert(eq(llong, cm_test_pubsub_stat(&server, "calls.modifyAckDeadline.count"), 0));

@@ -263,6 +263,49 @@ Test(redis_streams, forgets_consumers_without_work_only_when_long_idle)
     cm_test_client_close(&client);
 }
 
+Test(redis_streams, sets_a_deferred_member_aside_that_is_no_message_and_moves_the_others)
+{
+    static const char *const bad[] = {"\xc1",           /* no MessagePack */
+                                      "\x92\x01",       /* cut short */
+                                      "\x07",           /* a number */
+                                      "\x81\xa1x\xa1y", /* a map */
+                                      "\x90",           "\x91\xa1x", "\x92\xa1x\x91\xa1y"};
+    cm_test_client_t client;
+    open_client(&client, "a", 0);
+    hold(&client, 1);
+    for (size_t i = 0; i < 7; i++)
+        cm_test_redis_run(&server, "ZADD %s:deferred 1 %b", STREAM, bad[i], strlen(bad[i]));
+    cm_broker_defer(client.broker, client.deliveries[0].lease, 2);
+    cm_test_keep_pulling(&client, 0, 10);
+    cm_test_await_deliveries(&client, 2);
+    cm_test_await_counter(&client, &client.lost_events, 1);
+    cr_expect(eq(u64, client.lost_count, 7));
+    cr_expect(eq(sz, client.refusals, 0));
+    cr_expect(eq(str, client.deliveries[1].message_id, client.deliveries[0].message_id));
+    cr_expect(eq(int, (int)cm_test_redis_run(&server, "LLEN %s:deferred:bad", STREAM), 7));
+    cr_expect(eq(int, (int)cm_test_redis_run(&server, "ZCARD %s:deferred", STREAM), 0));
+    cm_test_client_close(&client);
+}
+
+Test(redis_streams, does_not_take_an_error_for_an_empty_stream)
+{
+    cm_test_client_t client;
+    open_client(&client, "a", 0);
+    int other = cm_broker_subscribe(client.broker, "other");
+    cm_test_publish(&client, STREAM, "x");
+    cm_test_publish(&client, "other", "x");
+    cm_test_publish(&client, "other", "x");
+    cm_broker_pull(client.broker, other, 1); /* its group is there from now on */
+    cm_test_await_deliveries(&client, 1);
+    cm_test_redis_run(&server, "SET %s:deferred x", STREAM); /* of the wrong type */
+    cm_broker_depth(client.broker, 0);
+    cm_broker_depth(client.broker, other); /* asked after it, answered after it */
+    cm_test_await_counter(&client, &client.depths, 1);
+    cr_expect(eq(i64, client.depth.pending, 1));
+    cr_expect(eq(sz, client.depths, 1));
+    cm_test_client_close(&client);
+}
+
 Test(redis_streams, warns_when_persistence_is_off_or_messages_may_be_evicted)
 {
     cm_test_client_t client;

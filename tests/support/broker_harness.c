@@ -236,7 +236,6 @@ void cm_test_client_begin(cm_test_client_t *self, const cm_broker_driver_t *driv
 void cm_test_client_begin_with(cm_test_client_t *self, const cm_broker_driver_t *driver,
                                const char *uri, const char *consumer, int lease_ms, const void *own)
 {
-    *self = (cm_test_client_t){.loop = zloop_new(), .arena = cm_arena_new(65536)};
     cm_broker_options_t options = {
         .uri = uri,
         .consumer = consumer,
@@ -244,6 +243,13 @@ void cm_test_client_begin_with(cm_test_client_t *self, const cm_broker_driver_t 
         .poll_ms = 250,
         .driver = own,
     };
+    cm_test_client_begin_as(self, driver, &options);
+}
+
+void cm_test_client_begin_as(cm_test_client_t *self, const cm_broker_driver_t *driver,
+                             const cm_broker_options_t *options)
+{
+    *self = (cm_test_client_t){.loop = zloop_new(), .arena = cm_arena_new(65536)};
     cm_broker_events_t events = {
         .ctx = self,
         .on_delivery = on_delivery,
@@ -257,8 +263,8 @@ void cm_test_client_begin_with(cm_test_client_t *self, const cm_broker_driver_t 
         .on_warning = on_warning,
     };
     cm_error_t err = {0};
-    if (cm_broker_open(&self->broker, driver, self->loop, &options, &events, &err) != CM_OK)
-        cr_fatal("cannot open %s: %s", uri, err.message);
+    if (cm_broker_open(&self->broker, driver, self->loop, options, &events, &err) != CM_OK)
+        cr_fatal("cannot open %s: %s", options->uri, err.message);
 }
 
 static bool is_up(void *ctx)

@@ -76,6 +76,9 @@ void cm_test_client_begin(cm_test_client_t *self, const cm_broker_driver_t *driv
 void cm_test_client_begin_with(cm_test_client_t *self, const cm_broker_driver_t *driver,
                                const char *uri, const char *consumer, int lease_ms,
                                const void *own);
+/* As begin, with all options as they are given. */
+void cm_test_client_begin_as(cm_test_client_t *self, const cm_broker_driver_t *driver,
+                             const cm_broker_options_t *options);
 void cm_test_client_await_up(cm_test_client_t *self);
 void cm_test_client_close(cm_test_client_t *self); /* as a crash: nothing is given back */
 

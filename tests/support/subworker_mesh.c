@@ -70,6 +70,13 @@ uint64_t cm_mesh_send(cm_subworker_mesh_t *self)
     return self->next_batch;
 }
 
+void cm_mesh_expect_end_by_garbage(cm_subworker_mesh_t *self)
+{
+    zstr_send(self->work, "no batch");
+    zsock_set_rcvtimeo(zactor_sock(self->actor), CM_MESH_WAIT_MS);
+    cr_assert(eq(int, zsock_wait(self->actor), 0), "the actor goes on"); /* its last signal */
+}
+
 bool cm_mesh_next(cm_subworker_mesh_t *self, int wait_ms, cm_outcome_frame_t *ret_frame)
 {
     zmq_msg_t frame;

@@ -30,6 +30,9 @@ void cm_mesh_add(cm_subworker_mesh_t *self, const char *body, const cm_attribute
                  size_t attribute_count);
 uint64_t cm_mesh_send(cm_subworker_mesh_t *self); /* the batch; returns its id */
 
+/* Send bytes that are no batch; the actor must end by itself. */
+void cm_mesh_expect_end_by_garbage(cm_subworker_mesh_t *self);
+
 /* The next frame, valid until the one after it; false when none comes. */
 bool cm_mesh_next(cm_subworker_mesh_t *self, int wait_ms, cm_outcome_frame_t *ret_frame);
 void cm_mesh_expect_ready(cm_subworker_mesh_t *self);

@@ -429,6 +429,20 @@ Test(pg_pipeline, server_that_hangs_is_given_up, .timeout = 60)
     kill(pid, SIGCONT);
 }
 
+Test(pg_pipeline, slow_statements_whose_answers_the_server_keeps_back_are_no_silence, .timeout = 60)
+{
+    CM_CLEANUP(tear_down) world_t world = {0};
+    set_up(&world, 8);
+    cm_pg_destroy(&world.pg);
+    world.pg = cm_pg_new(&(cm_pg_options_t){.uri = world.uri, .statement_timeout_ms = 1000});
+    cr_assert(eq(int, cm_pg_connect(world.pg, NULL, &world.err), CM_OK));
+    begin(&world);
+    for (int i = 0; i < 6; i++) /* 3 s in all; one statement alone may be silent for 2 s */
+        add(&world, NULL, "SELECT pg_sleep(0.5)");
+    cr_expect(eq(int, run(&world), CM_OK), "%s", world.err.message);
+    cr_expect(eq(int, world.heard.calls, 6));
+}
+
 /* ---- prepared statements ------------------------------------------------------------------- */
 
 static int64_t prepared(world_t *world)

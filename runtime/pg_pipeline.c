@@ -60,6 +60,11 @@ static bool send_leftovers(cm_pg_t *self)
     return true;
 }
 
+static const char *sql_of(const cm_pg_statement_t *statement)
+{
+    return statement->sql ? statement->sql : statement->text(statement->ctx);
+}
+
 /* The statement of key, sent to be prepared when it is new. The least recently used one makes room,
  * unless that is still in use: then *ret_prepared stays NULL, and this one runs unprepared. */
 static bool send_prepare(cm_pg_t *self, const cm_pg_statement_t *statement, int index,
@@ -78,7 +83,7 @@ static bool send_prepare(cm_pg_t *self, const cm_pg_statement_t *statement, int 
     }
     *ret_prepared = cm_pg_cache_add(&self->cache, statement->key);
     expect(&self->pipeline, CM_PG_ITEM_PREPARE, index, *ret_prepared);
-    return PQsendPrepare(self->conn, (*ret_prepared)->name, statement->sql, statement->count,
+    return PQsendPrepare(self->conn, (*ret_prepared)->name, sql_of(statement), statement->count,
                          statement->types) == 1;
 }
 
@@ -90,7 +95,7 @@ static bool send_statement(cm_pg_t *self, const cm_pg_statement_t *statement, in
         return false;
     expect(&self->pipeline, CM_PG_ITEM_STATEMENT, index, prepared);
     if (!prepared)
-        return PQsendQueryParams(self->conn, statement->sql, statement->count, statement->types,
+        return PQsendQueryParams(self->conn, sql_of(statement), statement->count, statement->types,
                                  statement->values, statement->lengths, statement->formats,
                                  statement->result_format) == 1;
     return PQsendQueryPrepared(self->conn, prepared->name, statement->count, statement->values,

@@ -72,19 +72,32 @@ static void note_step(cm_device_store_t *self, cm_device_step_kind_t kind, size_
     self->steps[self->step_count++] = (cm_device_step_t){kind, group};
 }
 
+typedef struct { /* the text of a statement, to be made only when it is not prepared yet */
+    cm_buffer_t *room;
+    const char *text, *tenant;
+} lazy_sql_t;
+
+static const char *make_sql(void *ctx)
+{
+    const lazy_sql_t *self = ctx;
+    char schema[CM_TENANT_SCHEMA_MAX];
+    cm_buffer_clear(self->room);
+    cm_sql_in_schema(self->room, self->text, cm_tenant_id_schema(self->tenant, schema));
+    return cm_buffer_text(self->room);
+}
+
 /* Add a statement of one group; its arguments stand in self->arrays. verb: prepare it under this
  * name and the tenant's, NULL: do not. */
 static cm_status_t add(cm_device_store_t *self, cm_device_step_kind_t kind, size_t group,
                        const char *verb, const char *text, cm_error_t *err)
 {
-    char key[KEY_MAX], schema[CM_TENANT_SCHEMA_MAX];
-    const char *tenant = self->groups[group].tenant;
+    char key[KEY_MAX];
+    lazy_sql_t sql = {.room = &self->sql, .text = text, .tenant = self->groups[group].tenant};
     if (verb)
-        snprintf(key, sizeof key, "%s %s", verb, tenant);
-    cm_buffer_clear(&self->sql);
-    cm_sql_in_schema(&self->sql, text, cm_tenant_id_schema(tenant, schema));
-    cm_pg_statement_t statement =
-        cm_pg_arrays_statement(&self->arrays, verb ? key : NULL, cm_buffer_text(&self->sql));
+        snprintf(key, sizeof key, "%s %s", verb, sql.tenant);
+    cm_pg_statement_t statement = cm_pg_arrays_statement(&self->arrays, verb ? key : NULL, NULL);
+    statement.text = make_sql;
+    statement.ctx = &sql;
     note_step(self, kind, group);
     return cm_pg_pipeline_add(self->pg, &statement, err);
 }
@@ -92,10 +105,8 @@ static cm_status_t add(cm_device_store_t *self, cm_device_step_kind_t kind, size
 static cm_status_t add_lock(cm_device_store_t *self, size_t group, const char *text,
                             cm_error_t *err)
 {
-    char schema[CM_TENANT_SCHEMA_MAX];
-    cm_buffer_clear(&self->sql);
-    cm_sql_in_schema(&self->sql, text, cm_tenant_id_schema(self->groups[group].tenant, schema));
-    cm_pg_statement_t statement = {.sql = cm_buffer_text(&self->sql)};
+    lazy_sql_t sql = {.room = &self->sql, .text = text, .tenant = self->groups[group].tenant};
+    cm_pg_statement_t statement = {.sql = make_sql(&sql)};
     note_step(self, CM_DEVICE_STEP_LOCK, group);
     return cm_pg_pipeline_add(self->pg, &statement, err);
 }

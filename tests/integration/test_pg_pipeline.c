@@ -465,6 +465,27 @@ Test(pg_prepared, statement_is_prepared_once, .timeout = 30)
         i64, ask(world.pg, "SELECT generic_plans + custom_plans FROM pg_prepared_statements"), 15));
 }
 
+static const char *count_text(void *ctx)
+{
+    (*(int *)ctx)++;
+    return "SELECT 'made'";
+}
+
+Test(pg_prepared, the_text_is_asked_for_only_when_it_is_needed, .timeout = 30)
+{
+    CM_CLEANUP(tear_down) world_t world = {0};
+    set_up(&world, 8);
+    int asked = 0;
+    for (int i = 0; i < 3; i++) {
+        begin(&world);
+        cm_pg_statement_t statement = {.key = "made", .text = count_text, .ctx = &asked};
+        cr_assert(eq(int, cm_pg_pipeline_add(world.pg, &statement, &world.err), CM_OK));
+        cr_assert(eq(int, run(&world), CM_OK), "%s", world.err.message);
+        cr_expect(eq(str, world.heard.last_value, "made"));
+    }
+    cr_expect(eq(int, asked, 1));
+}
+
 Test(pg_prepared, nothing_is_kept_when_none_may_be, .timeout = 30)
 {
     CM_CLEANUP(tear_down) world_t world = {0};

@@ -15,7 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { PAGE = 200, REPLAYS_MAX = 3, LOCK_TIMEOUT_MS = 5000 };
+enum { PAGE = 200, REPLAYS_MAX = 3 };
 
 /* ---- filters -------------------------------------------------------------------------------- */
 
@@ -43,15 +43,13 @@ static bool is_chosen(const cm_invocation_t *invocation)
     return false;
 }
 
-static cm_status_t open_admin(const cm_invocation_t *invocation, cm_pg_t **ret_pg, cm_error_t *err)
+#define APPLICATION "client-manager dead-letters"
+
+static cm_status_t open_admin(const cm_invocation_t *invocation, bool writes, cm_pg_t **ret_pg,
+                              cm_error_t *err)
 {
-    cm_pg_options_t options = cm_options_pg(invocation->options, "client-manager dead-letters");
-    options.lock_timeout_ms = LOCK_TIMEOUT_MS;
-    *ret_pg = cm_pg_new(&options);
-    cm_status_t status = cm_pg_connect(*ret_pg, NULL, err);
-    if (status == CM_OK)
-        status = cm_admin_prepare(*ret_pg, invocation->options->postgres.admin_schema, err);
-    return status;
+    return writes ? cm_command_admin_write(invocation, APPLICATION, ret_pg, err)
+                  : cm_command_admin_read(invocation, APPLICATION, CM_ADMIN_BASE, ret_pg, err);
 }
 
 static const char *text_of(cm_str_t text, char *room, size_t size)
@@ -90,7 +88,7 @@ int cm_command_dead_letters_list(const cm_invocation_t *invocation)
         {"retries", true}, {"replays", true}, {"failed_at", false}, {"message", false}};
     cm_table_t table;
     cm_table_start(&table, columns, CM_LENGTH(columns), invocation->json);
-    cm_status_t status = open_admin(invocation, &pg, &err);
+    cm_status_t status = open_admin(invocation, false, &pg, &err);
     size_t count = 1;
     while (status == CM_OK && count && left > 0) {
         cm_dead_letter_t *items = NULL;
@@ -229,7 +227,7 @@ int cm_command_dead_letters_show(const cm_invocation_t *invocation)
     cm_error_t err = {0};
     if (!parse_id(invocation, 0, &filter.id))
         return CM_EXIT_USAGE;
-    cm_status_t status = open_admin(invocation, &pg, &err);
+    cm_status_t status = open_admin(invocation, false, &pg, &err);
     if (status == CM_OK)
         status = cm_dead_letter_list(pg, invocation->options->postgres.admin_schema, &filter, true,
                                      arena, &items, &count, &err);
@@ -377,7 +375,7 @@ int cm_command_dead_letters_replay(const cm_invocation_t *invocation)
         !cm_flag_i64(invocation, "rate", 1, 100000, &rate))
         return CM_EXIT_USAGE;
     replay_t self = {.invocation = invocation, .dry = cm_flag_given(invocation, "dry-run")};
-    cm_status_t status = open_admin(invocation, &pg, &err);
+    cm_status_t status = open_admin(invocation, !self.dry, &pg, &err);
     if (status == CM_OK && !self.dry)
         status = cm_publisher_open(&publisher, invocation->options, rate, &err);
     self.pg = pg;
@@ -487,7 +485,7 @@ int cm_command_dead_letters_purge(const cm_invocation_t *invocation)
     bool dry = cm_flag_given(invocation, "dry-run");
     if (!is_chosen(invocation) || !check_ids(invocation) || !parse_filter(invocation, &filter))
         return CM_EXIT_USAGE;
-    cm_status_t status = open_admin(invocation, &pg, &err);
+    cm_status_t status = open_admin(invocation, !dry, &pg, &err);
     if (status == CM_OK)
         status = for_each_match(invocation, pg, filter, false, &found, &err);
     if (status == CM_OK && found && !dry) {

@@ -93,6 +93,7 @@ Test(tenant, one_that_is_not_there_is_a_failure, .timeout = 120)
 {
     CM_CLEANUP(world_close) world_t world;
     world_open(&world);
+    manager(&world, NULL, ARGS("tenant", "activate", "7"));
     expect_end(manager(&world, NULL, ARGS("tenant", "show", "9")), 1, "",
                "client-manager tenant show: tenant 9 is not in the registry (tenant-missing)\n");
 }
@@ -113,8 +114,21 @@ Test(tenant, a_dry_migration_looks_at_the_named_ones_only, .timeout = 120)
 {
     CM_CLEANUP(world_close) world_t world;
     world_open(&world);
+    manager(&world, NULL, ARGS("tenant", "activate", "7"));
     expect_end(manager(&world, NULL, ARGS("tenant", "migrate", "--dry-run", "9")), 1, "",
                "client-manager tenant migrate: tenant 9 is not in the registry (tenant-missing)\n");
+}
+
+Test(tenant, looking_makes_no_schema_and_says_who_does, .timeout = 120)
+{
+    CM_CLEANUP(world_close) world_t world;
+    world_open(&world);
+    for (int i = 0; i < 2; i++) {
+        const cm_program_t *done = manager(&world, NULL, ARGS("tenant", "list"));
+        cr_expect(eq(int, done->code, 78));
+        cr_expect(ne(ptr, strstr(done->err, "`client-manager run`"), NULL), "%s", done->err);
+        cr_expect(ne(ptr, strstr(done->err, "(schema-absent)"), NULL), "%s", done->err);
+    }
 }
 
 /* ---- servers that are not there ------------------------------------------------------------- */

@@ -1,0 +1,34 @@
+#include "actors/command.h"
+#include "schema/migration.h"
+
+/* An operator waits longer for a lock than the write path, which would hold up other tenants. */
+enum { LOCK_TIMEOUT_MS = 5000 };
+
+cm_pg_options_t cm_command_pg(const cm_invocation_t *invocation, const char *application_name)
+{
+    cm_pg_options_t options = cm_options_pg(invocation->options, application_name);
+    options.lock_timeout_ms = LOCK_TIMEOUT_MS;
+    return options;
+}
+
+cm_status_t cm_command_admin_read(const cm_invocation_t *invocation, const char *application_name,
+                                  int needed, cm_pg_t **ret_pg, cm_error_t *err)
+{
+    cm_pg_options_t options = cm_command_pg(invocation, application_name);
+    *ret_pg = cm_pg_new(&options);
+    cm_status_t status = cm_pg_connect(*ret_pg, NULL, err);
+    if (status == CM_OK)
+        status = cm_admin_check(*ret_pg, invocation->options->postgres.admin_schema, needed, err);
+    return status;
+}
+
+cm_status_t cm_command_admin_write(const cm_invocation_t *invocation, const char *application_name,
+                                   cm_pg_t **ret_pg, cm_error_t *err)
+{
+    cm_pg_options_t options = cm_command_pg(invocation, application_name);
+    *ret_pg = cm_pg_new(&options);
+    cm_status_t status = cm_pg_connect(*ret_pg, NULL, err);
+    if (status == CM_OK)
+        status = cm_admin_prepare(*ret_pg, invocation->options->postgres.admin_schema, err);
+    return status;
+}

@@ -103,7 +103,8 @@ int cm_command_fail(const cm_invocation_t *invocation, const cm_error_t *err);
 /* Connections of commands (command_admin.c); application_name outlives them. *ret_pg is the
  * caller's even on failure. read: the admin schema must be there as of version `needed`
  * (schema/migration.h) and is not touched: an operator's look must not migrate it under older
- * instances. write: it is made or brought to the newest version first. */
+ * instances. write: it is made or brought to the newest version first, and no statement times out,
+ * as with cm_command_pg(). */
 cm_pg_options_t cm_command_pg(const cm_invocation_t *invocation, const char *application_name);
 cm_status_t cm_command_admin_read(const cm_invocation_t *invocation, const char *application_name,
                                   int needed, cm_pg_t **ret_pg, cm_error_t *err);

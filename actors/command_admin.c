@@ -8,6 +8,7 @@ cm_pg_options_t cm_command_pg(const cm_invocation_t *invocation, const char *app
 {
     cm_pg_options_t options = cm_options_pg(invocation->options, application_name);
     options.lock_timeout_ms = LOCK_TIMEOUT_MS;
+    options.statement_timeout_ms = 0; /* an index or a purge takes as long as it takes */
     return options;
 }
 
@@ -15,6 +16,7 @@ cm_status_t cm_command_admin_read(const cm_invocation_t *invocation, const char 
                                   int needed, cm_pg_t **ret_pg, cm_error_t *err)
 {
     cm_pg_options_t options = cm_command_pg(invocation, application_name);
+    options.statement_timeout_ms = (int)invocation->options->postgres.statement_timeout_ms;
     *ret_pg = cm_pg_new(&options);
     cm_status_t status = cm_pg_connect(*ret_pg, NULL, err);
     if (status == CM_OK)

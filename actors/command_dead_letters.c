@@ -15,7 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { PAGE = 200, REPLAYS_MAX = 3 };
+enum { PAGE = 200, REPLAYS_MAX = 3, PURGE_CHUNK = 10000 };
 
 /* ---- filters -------------------------------------------------------------------------------- */
 
@@ -457,10 +457,10 @@ static cm_status_t tell_audit(const cm_invocation_t *invocation, cm_pg_t *pg,
                            invocation->options->audit.key, &entry, NULL, err);
 }
 
-/* All of it and its audit entry, or nothing. */
-static cm_status_t purge(const cm_invocation_t *invocation, cm_pg_t *pg,
-                         const cm_dead_letter_filter_t *filter, int64_t *ret_removed,
-                         cm_error_t *err)
+/* One transaction: what it removes and its audit entry, or nothing. */
+static cm_status_t purge_chunk(const cm_invocation_t *invocation, cm_pg_t *pg,
+                               const cm_dead_letter_filter_t *filter, int64_t *ret_removed,
+                               cm_error_t *err)
 {
     cm_status_t status = cm_pg_begin(pg, err);
     if (status == CM_OK)
@@ -473,6 +473,31 @@ static cm_status_t purge(const cm_invocation_t *invocation, cm_pg_t *pg,
         status = cm_pg_commit(pg, err);
     if (status != CM_OK)
         cm_pg_rollback(pg);
+    return status;
+}
+
+/* Ids at once, what filters match in chunks: one transaction over millions would hold its locks and
+ * its dead rows for hours, and lose all when it is interrupted. */
+static cm_status_t purge(const cm_invocation_t *invocation, cm_pg_t *pg,
+                         const cm_dead_letter_filter_t *filter, int64_t found, int64_t *ret_removed,
+                         cm_error_t *err)
+{
+    cm_progress_t progress;
+    int64_t removed = 0;
+    cm_status_t status = CM_OK;
+    cm_progress_start(&progress, "removed", invocation->terminal, invocation->color);
+    do {
+        status = purge_chunk(invocation, pg, filter, &removed, err);
+        if (status != CM_OK)
+            break;
+        *ret_removed += removed;
+        if (invocation->terminal)
+            cm_progress_update(&progress, (uint64_t)*ret_removed, (uint64_t)found, "");
+    } while (!invocation->arg_count && removed == PURGE_CHUNK);
+    if (progress.open)
+        cm_progress_end(&progress, (uint64_t)*ret_removed, (uint64_t)found, "");
+    if (status != CM_OK && *ret_removed)
+        fprintf(stderr, "%lld dead letters were removed before this:\n", (long long)*ret_removed);
     return status;
 }
 
@@ -492,7 +517,8 @@ int cm_command_dead_letters_purge(const cm_invocation_t *invocation)
         int refused = confirm(invocation, found);
         if (refused)
             return refused;
-        status = purge(invocation, pg, &filter, &removed, &err);
+        filter.limit = PURGE_CHUNK;
+        status = purge(invocation, pg, &filter, found, &removed, &err);
     }
     if (status != CM_OK)
         return cm_command_fail(invocation, &err);

@@ -158,6 +158,30 @@ Test(servers, a_redis_that_is_away_is_exit_code_69, .timeout = 120)
     cr_expect(eq(int, program.code, 69));
 }
 
+Test(servers, a_start_beside_one_that_migrates_waits_and_says_for_what, .timeout = 120)
+{
+    CM_CLEANUP(world_close) world_t world;
+    world_open(&world);
+    cm_error_t err = {0};
+    cm_pg_options_t options = {.uri = world.postgres, .connect_timeout_ms = 5000};
+    CM_CLEANUP(cm_pg_destroy) cm_pg_t *pg = cm_pg_new(&options);
+    cr_assert(eq(int, cm_pg_connect(pg, NULL, &err), CM_OK));
+    cr_assert(
+        eq(int,
+           cm_pg_exec(pg, "SELECT pg_advisory_lock(hashtextextended('cm-admin:client_manager', 0))",
+                      &err),
+           CM_OK));
+    cm_program_start(&world.program, NULL, world.env,
+                     ARGS("run", "--set", "monitor.listen=127.0.0.1:0"));
+    cr_expect(cm_program_said(&world.program, "another instance prepares the database", 30000));
+    cm_pg_close(pg);
+    cr_expect(cm_program_said(&world.program, "\"running\"", 30000));
+    kill(world.program.pid, SIGTERM);
+    cm_program_finish(&world.program);
+    cr_expect(eq(int, world.program.code, 0));
+    cr_expect(eq(ptr, strstr(world.program.err, "database away"), NULL));
+}
+
 Test(servers, a_redis_that_wants_a_password_is_exit_code_78, .timeout = 120)
 {
     char variable[160];

@@ -282,6 +282,30 @@ static cm_subscription_id_t replay_topic(const replay_t *self, const cm_dead_let
                : id;
 }
 
+/* Publish it and mark it. *ret_published: it went out, whatever became of the mark. */
+static cm_status_t publish_one(replay_t *self, const cm_dead_letter_t *item,
+                               cm_subscription_id_t topic, bool *ret_published, cm_error_t *err)
+{
+    char count[16];
+    cm_attribute_list_t list;
+    original(item, &list);
+    snprintf(count, sizeof count, "%d", item->replay_count + 1);
+    cm_attribute_set(&list, CM_ATTRIBUTE_REPLAY_COUNT, cm_str(count));
+    cm_attribute_set(&list, CM_ATTRIBUTE_ORIGIN_TOPIC, item->origin_topic);
+    cm_attribute_set(&list, CM_ATTRIBUTE_ORIGIN_MESSAGE_ID, item->origin_message_id);
+    cm_message_t message = {
+        .body = item->body, .attributes = list.items, .attribute_count = list.count};
+    cm_status_t status = cm_publisher_send(self->publisher, topic, &message, err);
+    if (status == CM_OK) /* confirmed before it is marked: a crash between replays it twice */
+        status = cm_publisher_flush(self->publisher, err);
+    *ret_published = status == CM_OK;
+    if (status == CM_OK)
+        status = cm_dead_letter_mark_replayed(
+            self->pg, self->invocation->options->postgres.admin_schema, item->id, err);
+    return status;
+}
+
+/* What is about this one alone is told and counted, and the next one follows. */
 static cm_status_t replay_one(replay_t *self, const cm_dead_letter_t *item, cm_error_t *err)
 {
     if (item->replay_count >= REPLAYS_MAX) {
@@ -299,23 +323,16 @@ static cm_status_t replay_one(replay_t *self, const cm_dead_letter_t *item, cm_e
         self->replayed++;
         return CM_OK;
     }
-    char count[16];
-    cm_attribute_list_t list;
-    original(item, &list);
-    snprintf(count, sizeof count, "%d", item->replay_count + 1);
-    cm_attribute_set(&list, CM_ATTRIBUTE_REPLAY_COUNT, cm_str(count));
-    cm_attribute_set(&list, CM_ATTRIBUTE_ORIGIN_TOPIC, item->origin_topic);
-    cm_attribute_set(&list, CM_ATTRIBUTE_ORIGIN_MESSAGE_ID, item->origin_message_id);
-    cm_message_t message = {
-        .body = item->body, .attributes = list.items, .attribute_count = list.count};
-    cm_status_t status = cm_publisher_send(self->publisher, topic, &message, err);
-    if (status == CM_OK) /* confirmed before it is marked: a crash between replays it twice */
-        status = cm_publisher_flush(self->publisher, err);
-    if (status == CM_OK)
-        status = cm_dead_letter_mark_replayed(
-            self->pg, self->invocation->options->postgres.admin_schema, item->id, err);
+    bool published = false;
+    cm_status_t status = publish_one(self, item, topic, &published, err);
     self->replayed += status == CM_OK;
-    return status;
+    if (status == CM_OK || status == CM_UNAVAILABLE || status == CM_MISCONFIGURED)
+        return status;
+    cm_progress_say(&self->progress, "dead letter %lld %s: %s (%s)", (long long)item->id,
+                    published ? "was published but not marked" : "was refused", err->message,
+                    err->code);
+    self->refused++;
+    return CM_OK;
 }
 
 static cm_status_t replay_matching(replay_t *self, cm_dead_letter_filter_t *filter,

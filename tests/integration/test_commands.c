@@ -384,6 +384,30 @@ Test(dead_letters, replay_goes_to_the_republisher_and_is_refused_the_fourth_time
     cr_expect(eq(llong, stream_length(&world, "republisher"), 4));
 }
 
+Test(dead_letters, one_that_is_refused_does_not_end_a_replay, .timeout = 120)
+{
+    CM_CLEANUP(world_close) world_t world;
+    keep_three(&world);
+    cm_error_t err = {0};
+    cm_pg_options_t options = {.uri = world.postgres, .connect_timeout_ms = 5000};
+    CM_CLEANUP(cm_pg_destroy) cm_pg_t *pg = cm_pg_new(&options);
+    cr_assert(eq(int, cm_pg_connect(pg, NULL, &err), CM_OK));
+    cr_assert(eq(int,
+                 cm_pg_exec(pg,
+                            "ALTER TABLE client_manager.dead_letters"
+                            " ADD CHECK (id <> 2 OR replayed_at IS NULL)",
+                            &err),
+                 CM_OK),
+              "%s", err.message);
+    const cm_program_t *done =
+        manager(&world, NULL, ARGS("dead-letters", "replay", "--all", "-o", "json"));
+    cr_expect(eq(int, done->code, 3), "%s", done->err);
+    cr_expect(eq(str, done->out, "{\"replayed\": 2, \"refused\": 1, \"missing\": 0}\n"));
+    cr_expect(ne(ptr, strstr(done->err, "dead letter 2 was published but not marked: "), NULL),
+              "%s", done->err);
+    cr_expect(ne(ptr, strstr(done->err, "(23514)"), NULL), "%s", done->err);
+}
+
 Test(dead_letters, purge_wants_a_yes_where_nobody_can_be_asked, .timeout = 120)
 {
     CM_CLEANUP(world_close) world_t world;

@@ -7,6 +7,7 @@
 #ifndef CM_ACTORS_COMMAND_H
 #define CM_ACTORS_COMMAND_H
 #include "actors/options.h"
+#include "schema/audit_chain.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -110,6 +111,10 @@ cm_status_t cm_command_admin_read(const cm_invocation_t *invocation, const char 
                                   int needed, cm_pg_t **ret_pg, cm_error_t *err);
 cm_status_t cm_command_admin_write(const cm_invocation_t *invocation, const char *application_name,
                                    cm_pg_t **ret_pg, cm_error_t *err);
+
+/* Tell the end of the audit log on stderr: an anchor outside the database (schema/audit_log.h).
+ * Nothing for a head at position 0. */
+void cm_command_tell_head(const cm_audit_head_t *head);
 
 /* Help texts from the table (command_help.c). */
 void cm_help_all(FILE *out);

@@ -34,3 +34,10 @@ cm_status_t cm_command_admin_write(const cm_invocation_t *invocation, const char
         status = cm_admin_prepare(*ret_pg, invocation->options->postgres.admin_schema, err);
     return status;
 }
+
+void cm_command_tell_head(const cm_audit_head_t *head)
+{
+    char text[CM_AUDIT_HEAD_TEXT_MAX];
+    if (head->position)
+        fprintf(stderr, "audit head %s\n", cm_audit_head_text(head, text));
+}

@@ -458,7 +458,7 @@ static cm_status_t for_each_match(const cm_invocation_t *invocation, cm_pg_t *pg
 /* What was chosen and how many that were; ids, classes and codes are nobody's personal data. */
 static cm_status_t tell_audit(const cm_invocation_t *invocation, cm_pg_t *pg,
                               const cm_dead_letter_filter_t *filter, int64_t removed,
-                              cm_error_t *err)
+                              cm_audit_head_t *ret_head, cm_error_t *err)
 {
     char actor[CM_OPERATOR_MAX];
     json_t *detail = json_pack("{s:I, s:b, s:s*, s:s*}", "removed", (json_int_t)removed, "by_id",
@@ -471,24 +471,27 @@ static cm_status_t tell_audit(const cm_invocation_t *invocation, cm_pg_t *pg,
                               .tenant = filter->tenant,
                               .detail = text};
     return cm_audit_append(pg, invocation->options->postgres.admin_schema,
-                           invocation->options->audit.key, &entry, NULL, err);
+                           invocation->options->audit.key, &entry, ret_head, err);
 }
 
 /* One transaction: what it removes and its audit entry, or nothing. */
 static cm_status_t purge_chunk(const cm_invocation_t *invocation, cm_pg_t *pg,
                                const cm_dead_letter_filter_t *filter, int64_t *ret_removed,
-                               cm_error_t *err)
+                               cm_audit_head_t *ret_head, cm_error_t *err)
 {
+    cm_audit_head_t head = *ret_head;
     cm_status_t status = cm_pg_begin(pg, err);
     if (status == CM_OK)
         status = cm_pg_exec(pg, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED", err);
     if (status == CM_OK)
         status = for_each_match(invocation, pg, *filter, true, ret_removed, err);
     if (status == CM_OK && *ret_removed)
-        status = tell_audit(invocation, pg, filter, *ret_removed, err);
+        status = tell_audit(invocation, pg, filter, *ret_removed, &head, err);
     if (status == CM_OK)
         status = cm_pg_commit(pg, err);
-    if (status != CM_OK)
+    if (status == CM_OK)
+        *ret_head = head;
+    else
         cm_pg_rollback(pg);
     return status;
 }
@@ -500,11 +503,12 @@ static cm_status_t purge(const cm_invocation_t *invocation, cm_pg_t *pg,
                          cm_error_t *err)
 {
     cm_progress_t progress;
+    cm_audit_head_t head = {0};
     int64_t removed = 0;
     cm_status_t status = CM_OK;
     cm_progress_start(&progress, "removed", invocation->terminal, invocation->color);
     do {
-        status = purge_chunk(invocation, pg, filter, &removed, err);
+        status = purge_chunk(invocation, pg, filter, &removed, &head, err);
         if (status != CM_OK)
             break;
         *ret_removed += removed;
@@ -513,6 +517,7 @@ static cm_status_t purge(const cm_invocation_t *invocation, cm_pg_t *pg,
     } while (!invocation->arg_count && removed == PURGE_CHUNK);
     if (progress.open)
         cm_progress_end(&progress, (uint64_t)*ret_removed, (uint64_t)found, "");
+    cm_command_tell_head(&head);
     if (status != CM_OK && *ret_removed)
         fprintf(stderr, "%lld dead letters were removed before this:\n", (long long)*ret_removed);
     return status;

@@ -179,6 +179,7 @@ int cm_command_tenant_activate(const cm_invocation_t *invocation)
     int code = CM_EXIT_OK;
     size_t failed = 0;
     char actor[CM_OPERATOR_MAX];
+    cm_audit_head_t last = {0};
     cm_command_operator(actor);
     cm_table_t table;
     cm_table_start(&table, change_columns, CM_LENGTH(change_columns), invocation->json);
@@ -191,6 +192,7 @@ int cm_command_tenant_activate(const cm_invocation_t *invocation)
             cm_tenant_schema_activate(pg, invocation->options->postgres.admin_schema, id,
                                       name ? name : "", cm_clock_epoch_ms(), &audit, &change, &err);
         if (status == CM_OK) {
+            last = audit.head.position ? audit.head : last;
             add_change(&table, id, change == CM_TENANT_CHANGED ? "activated" : "unchanged");
             continue;
         }
@@ -198,6 +200,7 @@ int cm_command_tenant_activate(const cm_invocation_t *invocation)
         failed++;
     }
     cm_table_end(&table);
+    cm_command_tell_head(&last);
     return code_of(invocation, failed, status, code);
 }
 

@@ -65,6 +65,17 @@ static void world_close(world_t *self)
     cm_test_database_drop();
 }
 
+/* "audit head POSITION:HASH" is all that stderr says; the hash differs each time. */
+static void expect_head(const cm_program_t *done, const char *position, const char *out)
+{
+    char start[64];
+    snprintf(start, sizeof start, "audit head %s:", position);
+    cr_expect(eq(int, done->code, 0), "stderr: %s", done->err);
+    cr_expect(eq(str, done->out, (char *)out));
+    cr_expect(eq(int, strncmp(done->err, start, strlen(start)), 0), "stderr: %s", done->err);
+    cr_expect(eq(sz, strlen(done->err), strlen(start) + 64 + 1));
+}
+
 static void expect_end(const cm_program_t *done, int code, const char *out, const char *err)
 {
     cr_expect(eq(int, done->code, code), "stderr: %s", done->err);
@@ -78,8 +89,8 @@ Test(tenant, activating_lists_what_became_of_each, .timeout = 120)
 {
     CM_CLEANUP(world_close) world_t world;
     world_open(&world);
-    expect_end(manager(&world, NULL, ARGS("tenant", "activate", "7", "8")), 0,
-               "id  result\n7   activated\n8   activated\n", "");
+    expect_head(manager(&world, NULL, ARGS("tenant", "activate", "7", "8")), "2",
+                "id  result\n7   activated\n8   activated\n");
     expect_end(manager(&world, NULL, ARGS("tenant", "activate", "8", "-o", "json")), 0,
                "{\"id\": \"8\", \"result\": \"unchanged\"}\n", "");
     const cm_program_t *done = manager(&world, NULL, ARGS("tenant", "show", "8", "-o", "json"));
@@ -416,8 +427,8 @@ Test(dead_letters, purge_wants_a_yes_where_nobody_can_be_asked, .timeout = 120)
                "client-manager dead-letters purge: stdin is no terminal; say --yes\n");
     expect_end(manager(&world, NULL, ARGS("dead-letters", "purge", "--tenant", "7", "--dry-run")),
                0, "matching  removed\n       2        0\n", "");
-    expect_end(manager(&world, NULL, ARGS("dead-letters", "purge", "--tenant", "7", "--yes")), 0,
-               "matching  removed\n       2        2\n", "");
+    expect_head(manager(&world, NULL, ARGS("dead-letters", "purge", "--tenant", "7", "--yes")), "1",
+                "matching  removed\n       2        2\n");
     expect_end(manager(&world, NULL, ARGS("dead-letters", "purge", "1", "--yes")), 1,
                "matching  removed\n       0        0\n", "there is no dead letter 1\n");
 }

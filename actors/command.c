@@ -123,9 +123,15 @@ const char *cm_command_operator(char actor[CM_OPERATOR_MAX])
 
 int cm_command_fail(const cm_invocation_t *invocation, const cm_error_t *err)
 {
+    bool timed_out = strcmp(err->code, "57014") == 0;
+    const char *more = strcmp(err->code, "55P03") == 0
+                           ? "; somebody else holds a lock, try again later"
+                       : timed_out ? "; it took longer than postgres.statement_timeout_ms, or "
+                                     "somebody cancelled it"
+                                   : "";
     bool usage = strcmp(err->code, CM_CODE_USAGE) == 0, coded = err->code[0] && !usage;
-    fprintf(stderr, "client-manager %s: %s%s%s%s\n", invocation->command->name, err->message,
-            coded ? " (" : "", coded ? err->code : "", coded ? ")" : "");
+    fprintf(stderr, "client-manager %s: %s%s%s%s%s\n", invocation->command->name, err->message,
+            coded ? " (" : "", coded ? err->code : "", coded ? ")" : "", more);
     if (usage)
         return CM_EXIT_USAGE;
     switch (err->status) {
@@ -134,7 +140,7 @@ int cm_command_fail(const cm_invocation_t *invocation, const cm_error_t *err)
     case CM_UNAVAILABLE:
         return CM_EXIT_UNAVAILABLE;
     case CM_TRANSIENT:
-        return CM_EXIT_TRY_LATER;
+        return timed_out ? CM_EXIT_FAILED : CM_EXIT_TRY_LATER;
     default:
         return CM_EXIT_FAILED;
     }

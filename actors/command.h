@@ -7,6 +7,7 @@
 #ifndef CM_ACTORS_COMMAND_H
 #define CM_ACTORS_COMMAND_H
 #include "actors/options.h"
+#include "schema/audit_chain.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -111,6 +112,21 @@ enum { CM_OPERATOR_MAX = 24 };
 const char *cm_command_operator(char actor[CM_OPERATOR_MAX]);
 /* Print "client-manager COMMAND: message" on stderr; returns the exit code that fits the status. */
 int cm_command_fail(const cm_invocation_t *invocation, const cm_error_t *err);
+
+/* Connections of commands (command_admin.c); application_name outlives them. *ret_pg is the
+ * caller's even on failure. read: the admin schema must be there as of version `needed`
+ * (schema/migration.h) and is not touched: an operator's look must not migrate it under older
+ * instances. write: it is made or brought to the newest version first, and no statement times out,
+ * as with cm_command_pg(). */
+cm_pg_options_t cm_command_pg(const cm_invocation_t *invocation, const char *application_name);
+cm_status_t cm_command_admin_read(const cm_invocation_t *invocation, const char *application_name,
+                                  int needed, cm_pg_t **ret_pg, cm_error_t *err);
+cm_status_t cm_command_admin_write(const cm_invocation_t *invocation, const char *application_name,
+                                   cm_pg_t **ret_pg, cm_error_t *err);
+
+/* Tell the end of the audit log on stderr: an anchor outside the database (schema/audit_log.h).
+ * Nothing for a head at position 0. */
+void cm_command_tell_head(const cm_audit_head_t *head);
 
 /* Help texts from the table (command_help.c). */
 void cm_help_all(FILE *out);

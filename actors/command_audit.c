@@ -12,12 +12,8 @@
 
 static cm_status_t open_admin(const cm_invocation_t *invocation, cm_pg_t **ret_pg, cm_error_t *err)
 {
-    cm_pg_options_t options = cm_options_pg(invocation->options, "client-manager audit");
-    *ret_pg = cm_pg_new(&options);
-    cm_status_t status = cm_pg_connect(*ret_pg, NULL, err);
-    if (status == CM_OK)
-        status = cm_admin_prepare(*ret_pg, invocation->options->postgres.admin_schema, err);
-    return status;
+    return cm_command_admin_read(invocation, "client-manager audit", CM_ADMIN_AUDIT_LOG, ret_pg,
+                                 err);
 }
 
 /* ---- list ----------------------------------------------------------------------------------- */

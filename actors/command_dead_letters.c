@@ -15,7 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { PAGE = 200, REPLAYS_MAX = 3, LOCK_TIMEOUT_MS = 5000 };
+enum { PAGE = 200, REPLAYS_MAX = 3, PURGE_CHUNK = 10000 };
 
 /* ---- filters -------------------------------------------------------------------------------- */
 
@@ -43,15 +43,13 @@ static bool is_chosen(const cm_invocation_t *invocation)
     return false;
 }
 
-static cm_status_t open_admin(const cm_invocation_t *invocation, cm_pg_t **ret_pg, cm_error_t *err)
+#define APPLICATION "client-manager dead-letters"
+
+static cm_status_t open_admin(const cm_invocation_t *invocation, bool writes, cm_pg_t **ret_pg,
+                              cm_error_t *err)
 {
-    cm_pg_options_t options = cm_options_pg(invocation->options, "client-manager dead-letters");
-    options.lock_timeout_ms = LOCK_TIMEOUT_MS;
-    *ret_pg = cm_pg_new(&options);
-    cm_status_t status = cm_pg_connect(*ret_pg, NULL, err);
-    if (status == CM_OK)
-        status = cm_admin_prepare(*ret_pg, invocation->options->postgres.admin_schema, err);
-    return status;
+    return writes ? cm_command_admin_write(invocation, APPLICATION, ret_pg, err)
+                  : cm_command_admin_read(invocation, APPLICATION, CM_ADMIN_BASE, ret_pg, err);
 }
 
 static const char *text_of(cm_str_t text, char *room, size_t size)
@@ -90,7 +88,7 @@ int cm_command_dead_letters_list(const cm_invocation_t *invocation)
         {"retries", true}, {"replays", true}, {"failed_at", false}, {"message", false}};
     cm_table_t table;
     cm_table_start(&table, columns, CM_LENGTH(columns), invocation->json);
-    cm_status_t status = open_admin(invocation, &pg, &err);
+    cm_status_t status = open_admin(invocation, false, &pg, &err);
     size_t count = 1;
     while (status == CM_OK && count && left > 0) {
         cm_dead_letter_t *items = NULL;
@@ -229,7 +227,7 @@ int cm_command_dead_letters_show(const cm_invocation_t *invocation)
     cm_error_t err = {0};
     if (!parse_id(invocation, 0, &filter.id))
         return CM_EXIT_USAGE;
-    cm_status_t status = open_admin(invocation, &pg, &err);
+    cm_status_t status = open_admin(invocation, false, &pg, &err);
     if (status == CM_OK)
         status = cm_dead_letter_list(pg, invocation->options->postgres.admin_schema, &filter, true,
                                      arena, &items, &count, &err);
@@ -284,6 +282,30 @@ static cm_subscription_id_t replay_topic(const replay_t *self, const cm_dead_let
                : id;
 }
 
+/* Publish it and mark it. *ret_published: it went out, whatever became of the mark. */
+static cm_status_t publish_one(replay_t *self, const cm_dead_letter_t *item,
+                               cm_subscription_id_t topic, bool *ret_published, cm_error_t *err)
+{
+    char count[16];
+    cm_attribute_list_t list;
+    original(item, &list);
+    snprintf(count, sizeof count, "%d", item->replay_count + 1);
+    cm_attribute_set(&list, CM_ATTRIBUTE_REPLAY_COUNT, cm_str(count));
+    cm_attribute_set(&list, CM_ATTRIBUTE_ORIGIN_TOPIC, item->origin_topic);
+    cm_attribute_set(&list, CM_ATTRIBUTE_ORIGIN_MESSAGE_ID, item->origin_message_id);
+    cm_message_t message = {
+        .body = item->body, .attributes = list.items, .attribute_count = list.count};
+    cm_status_t status = cm_publisher_send(self->publisher, topic, &message, err);
+    if (status == CM_OK) /* confirmed before it is marked: a crash between replays it twice */
+        status = cm_publisher_flush(self->publisher, err);
+    *ret_published = status == CM_OK;
+    if (status == CM_OK)
+        status = cm_dead_letter_mark_replayed(
+            self->pg, self->invocation->options->postgres.admin_schema, item->id, err);
+    return status;
+}
+
+/* What is about this one alone is told and counted, and the next one follows. */
 static cm_status_t replay_one(replay_t *self, const cm_dead_letter_t *item, cm_error_t *err)
 {
     if (item->replay_count >= REPLAYS_MAX) {
@@ -301,23 +323,16 @@ static cm_status_t replay_one(replay_t *self, const cm_dead_letter_t *item, cm_e
         self->replayed++;
         return CM_OK;
     }
-    char count[16];
-    cm_attribute_list_t list;
-    original(item, &list);
-    snprintf(count, sizeof count, "%d", item->replay_count + 1);
-    cm_attribute_set(&list, CM_ATTRIBUTE_REPLAY_COUNT, cm_str(count));
-    cm_attribute_set(&list, CM_ATTRIBUTE_ORIGIN_TOPIC, item->origin_topic);
-    cm_attribute_set(&list, CM_ATTRIBUTE_ORIGIN_MESSAGE_ID, item->origin_message_id);
-    cm_message_t message = {
-        .body = item->body, .attributes = list.items, .attribute_count = list.count};
-    cm_status_t status = cm_publisher_send(self->publisher, topic, &message, err);
-    if (status == CM_OK) /* confirmed before it is marked: a crash between replays it twice */
-        status = cm_publisher_flush(self->publisher, err);
-    if (status == CM_OK)
-        status = cm_dead_letter_mark_replayed(
-            self->pg, self->invocation->options->postgres.admin_schema, item->id, err);
+    bool published = false;
+    cm_status_t status = publish_one(self, item, topic, &published, err);
     self->replayed += status == CM_OK;
-    return status;
+    if (status == CM_OK || status == CM_UNAVAILABLE || status == CM_MISCONFIGURED)
+        return status;
+    cm_progress_say(&self->progress, "dead letter %lld %s: %s (%s)", (long long)item->id,
+                    published ? "was published but not marked" : "was refused", err->message,
+                    err->code);
+    self->refused++;
+    return CM_OK;
 }
 
 static cm_status_t replay_matching(replay_t *self, cm_dead_letter_filter_t *filter,
@@ -377,7 +392,7 @@ int cm_command_dead_letters_replay(const cm_invocation_t *invocation)
         !cm_flag_i64(invocation, "rate", 1, 100000, &rate))
         return CM_EXIT_USAGE;
     replay_t self = {.invocation = invocation, .dry = cm_flag_given(invocation, "dry-run")};
-    cm_status_t status = open_admin(invocation, &pg, &err);
+    cm_status_t status = open_admin(invocation, !self.dry, &pg, &err);
     if (status == CM_OK && !self.dry)
         status = cm_publisher_open(&publisher, invocation->options, rate, &err);
     self.pg = pg;
@@ -443,7 +458,7 @@ static cm_status_t for_each_match(const cm_invocation_t *invocation, cm_pg_t *pg
 /* What was chosen and how many that were; ids, classes and codes are nobody's personal data. */
 static cm_status_t tell_audit(const cm_invocation_t *invocation, cm_pg_t *pg,
                               const cm_dead_letter_filter_t *filter, int64_t removed,
-                              cm_error_t *err)
+                              cm_audit_head_t *ret_head, cm_error_t *err)
 {
     char actor[CM_OPERATOR_MAX];
     json_t *detail = json_pack("{s:I, s:b, s:s*, s:s*}", "removed", (json_int_t)removed, "by_id",
@@ -456,25 +471,55 @@ static cm_status_t tell_audit(const cm_invocation_t *invocation, cm_pg_t *pg,
                               .tenant = filter->tenant,
                               .detail = text};
     return cm_audit_append(pg, invocation->options->postgres.admin_schema,
-                           invocation->options->audit.key, &entry, NULL, err);
+                           invocation->options->audit.key, &entry, ret_head, err);
 }
 
-/* All of it and its audit entry, or nothing. */
-static cm_status_t purge(const cm_invocation_t *invocation, cm_pg_t *pg,
-                         const cm_dead_letter_filter_t *filter, int64_t *ret_removed,
-                         cm_error_t *err)
+/* One transaction: what it removes and its audit entry, or nothing. */
+static cm_status_t purge_chunk(const cm_invocation_t *invocation, cm_pg_t *pg,
+                               const cm_dead_letter_filter_t *filter, int64_t *ret_removed,
+                               cm_audit_head_t *ret_head, cm_error_t *err)
 {
+    cm_audit_head_t head = *ret_head;
     cm_status_t status = cm_pg_begin(pg, err);
     if (status == CM_OK)
         status = cm_pg_exec(pg, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED", err);
     if (status == CM_OK)
         status = for_each_match(invocation, pg, *filter, true, ret_removed, err);
     if (status == CM_OK && *ret_removed)
-        status = tell_audit(invocation, pg, filter, *ret_removed, err);
+        status = tell_audit(invocation, pg, filter, *ret_removed, &head, err);
     if (status == CM_OK)
         status = cm_pg_commit(pg, err);
-    if (status != CM_OK)
+    if (status == CM_OK)
+        *ret_head = head;
+    else
         cm_pg_rollback(pg);
+    return status;
+}
+
+/* Ids at once, what filters match in chunks: one transaction over millions would hold its locks and
+ * its dead rows for hours, and lose all when it is interrupted. */
+static cm_status_t purge(const cm_invocation_t *invocation, cm_pg_t *pg,
+                         const cm_dead_letter_filter_t *filter, int64_t found, int64_t *ret_removed,
+                         cm_error_t *err)
+{
+    cm_progress_t progress;
+    cm_audit_head_t head = {0};
+    int64_t removed = 0;
+    cm_status_t status = CM_OK;
+    cm_progress_start(&progress, "removed", invocation->terminal, invocation->color);
+    do {
+        status = purge_chunk(invocation, pg, filter, &removed, &head, err);
+        if (status != CM_OK)
+            break;
+        *ret_removed += removed;
+        if (invocation->terminal)
+            cm_progress_update(&progress, (uint64_t)*ret_removed, (uint64_t)found, "");
+    } while (!invocation->arg_count && removed == PURGE_CHUNK);
+    if (progress.open)
+        cm_progress_end(&progress, (uint64_t)*ret_removed, (uint64_t)found, "");
+    cm_command_tell_head(&head);
+    if (status != CM_OK && *ret_removed)
+        fprintf(stderr, "%lld dead letters were removed before this:\n", (long long)*ret_removed);
     return status;
 }
 
@@ -487,14 +532,15 @@ int cm_command_dead_letters_purge(const cm_invocation_t *invocation)
     bool dry = cm_flag_given(invocation, "dry-run");
     if (!is_chosen(invocation) || !check_ids(invocation) || !parse_filter(invocation, &filter))
         return CM_EXIT_USAGE;
-    cm_status_t status = open_admin(invocation, &pg, &err);
+    cm_status_t status = open_admin(invocation, !dry, &pg, &err);
     if (status == CM_OK)
         status = for_each_match(invocation, pg, filter, false, &found, &err);
     if (status == CM_OK && found && !dry) {
         int refused = confirm(invocation, found);
         if (refused)
             return refused;
-        status = purge(invocation, pg, &filter, &removed, &err);
+        filter.limit = PURGE_CHUNK;
+        status = purge(invocation, pg, &filter, found, &removed, &err);
     }
     if (status != CM_OK)
         return cm_command_fail(invocation, &err);

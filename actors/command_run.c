@@ -14,7 +14,8 @@ enum {
     START_TIMEOUT_MS = 10000,
     STOP_TIMEOUT_MS = 20000,
     LEDGER_TIMEOUT_MS = 2000,
-    TELL_AGAIN_MS = 30000
+    TELL_AGAIN_MS = 30000,
+    LOCK_TIMEOUT_MS = 5000 /* for an instance beside us that migrates */
 };
 
 typedef struct {
@@ -67,11 +68,20 @@ static bool stopped_within(int ms)
     return sigtimedwait(&set, NULL, &time) > 0;
 }
 
+static const char *why_start_waits(const cm_error_t *err)
+{
+    if (strcmp(err->code, "55P03") == 0)
+        return "another instance prepares the database, start waits";
+    return err->status == CM_UNAVAILABLE ? "database away, start waits"
+                                         : "database not prepared yet, start waits";
+}
+
 /* The admin schema must be there before the actors. A database that is away is waited for; one that
  * refuses us stops the start. */
 static cm_status_t prepare_database(const cm_options_t *options, cm_error_t *err)
 {
     cm_pg_options_t pg_options = cm_options_pg(options, "client-manager start");
+    pg_options.lock_timeout_ms = LOCK_TIMEOUT_MS;
     CM_CLEANUP(cm_pg_destroy) cm_pg_t *pg = cm_pg_new(&pg_options);
     int64_t told_ms = -TELL_AGAIN_MS;
     cm_backoff_t backoff;
@@ -85,8 +95,8 @@ static cm_status_t prepare_database(const cm_options_t *options, cm_error_t *err
         int wait_ms = cm_backoff_next_ms(&backoff);
         if (cm_clock_mono_ms() >= told_ms + TELL_AGAIN_MS) {
             told_ms = cm_clock_mono_ms();
-            cm_log(CM_LOG_WARN, "supervisor", "database away, start waits",
-                   "code=\"%s\" cause=\"%s\"", err->code, err->message);
+            cm_log(CM_LOG_WARN, "supervisor", why_start_waits(err), "code=\"%s\" cause=\"%s\"",
+                   err->code, err->message);
         }
         cm_pg_close(pg);
         if (stopped_within(wait_ms))

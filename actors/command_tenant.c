@@ -9,24 +9,15 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { PAGE = 1000, DDL_LOCK_TIMEOUT_MS = 5000 };
+enum { PAGE = 1000 };
 
-static cm_pg_options_t pg_options(const cm_invocation_t *invocation)
-{
-    cm_pg_options_t options = cm_options_pg(invocation->options, "client-manager tenant");
-    options.lock_timeout_ms = DDL_LOCK_TIMEOUT_MS;
-    return options;
-}
+#define APPLICATION "client-manager tenant"
 
-/* Connect, with the admin schema in place. */
-static cm_status_t open_admin(const cm_invocation_t *invocation, cm_pg_t **ret_pg, cm_error_t *err)
+static cm_status_t open_admin(const cm_invocation_t *invocation, bool writes, cm_pg_t **ret_pg,
+                              cm_error_t *err)
 {
-    cm_pg_options_t options = pg_options(invocation);
-    *ret_pg = cm_pg_new(&options);
-    cm_status_t status = cm_pg_connect(*ret_pg, NULL, err);
-    if (status == CM_OK)
-        status = cm_admin_prepare(*ret_pg, invocation->options->postgres.admin_schema, err);
-    return status;
+    return writes ? cm_command_admin_write(invocation, APPLICATION, ret_pg, err)
+                  : cm_command_admin_read(invocation, APPLICATION, CM_ADMIN_BASE, ret_pg, err);
 }
 
 static const cm_column_t tenant_columns[] = {
@@ -70,7 +61,7 @@ int cm_command_tenant_list(const cm_invocation_t *invocation)
     if (!cm_flag_i64(invocation, "limit", 1, INT64_MAX, &left) ||
         (with_state && !parse_state(invocation, &state)))
         return CM_EXIT_USAGE;
-    cm_status_t status = open_admin(invocation, &pg, &err);
+    cm_status_t status = open_admin(invocation, false, &pg, &err);
     char after[CM_TENANT_ID_MAX] = "";
     size_t count = 1;
     cm_table_t table;
@@ -136,7 +127,7 @@ int cm_command_tenant_show(const cm_invocation_t *invocation)
     if (!check_ids(invocation))
         return CM_EXIT_USAGE;
     canonical(invocation, 0, id);
-    cm_status_t status = open_admin(invocation, &pg, &err);
+    cm_status_t status = open_admin(invocation, false, &pg, &err);
     if (status == CM_OK)
         status = cm_tenant_registry_get(pg, invocation->options->postgres.admin_schema, id, &tenant,
                                         &err);
@@ -182,12 +173,13 @@ int cm_command_tenant_activate(const cm_invocation_t *invocation)
     const char *name = cm_flag_text(invocation, "name");
     if (!check_ids(invocation))
         return CM_EXIT_USAGE;
-    cm_status_t status = open_admin(invocation, &pg, &err);
+    cm_status_t status = open_admin(invocation, true, &pg, &err);
     if (status != CM_OK)
         return cm_command_fail(invocation, &err);
     int code = CM_EXIT_OK;
     size_t failed = 0;
     char actor[CM_OPERATOR_MAX];
+    cm_audit_head_t last = {0};
     cm_command_operator(actor);
     cm_table_t table;
     cm_table_start(&table, change_columns, CM_LENGTH(change_columns), invocation->json);
@@ -200,6 +192,7 @@ int cm_command_tenant_activate(const cm_invocation_t *invocation)
             cm_tenant_schema_activate(pg, invocation->options->postgres.admin_schema, id,
                                       name ? name : "", cm_clock_epoch_ms(), &audit, &change, &err);
         if (status == CM_OK) {
+            last = audit.head.position ? audit.head : last;
             add_change(&table, id, change == CM_TENANT_CHANGED ? "activated" : "unchanged");
             continue;
         }
@@ -207,6 +200,7 @@ int cm_command_tenant_activate(const cm_invocation_t *invocation)
         failed++;
     }
     cm_table_end(&table);
+    cm_command_tell_head(&last);
     return code_of(invocation, failed, status, code);
 }
 
@@ -239,7 +233,7 @@ static int migrate_all(const cm_invocation_t *invocation, cm_pg_t *pg)
     migrate_view_t view = {0};
     cm_migrate_progress_t result = {0};
     cm_error_t err = {0};
-    cm_pg_options_t options = pg_options(invocation);
+    cm_pg_options_t options = cm_command_pg(invocation, APPLICATION);
     cm_progress_start(&view.progress, "tenants", invocation->terminal, invocation->color);
     cm_status_t status =
         cm_tenant_schema_migrate_all(pg, &options, invocation->options->postgres.admin_schema,
@@ -356,7 +350,7 @@ int cm_command_tenant_migrate(const cm_invocation_t *invocation)
     }
     if (!check_ids(invocation))
         return CM_EXIT_USAGE;
-    if (open_admin(invocation, &pg, &err) != CM_OK)
+    if (open_admin(invocation, !dry, &pg, &err) != CM_OK)
         return cm_command_fail(invocation, &err);
     if (dry)
         return migrate_dry(invocation, pg);
@@ -369,7 +363,7 @@ int cm_command_tenant_status(const cm_invocation_t *invocation)
     CM_CLEANUP(cm_free) cm_tenant_count_t *counts = NULL;
     cm_error_t err = {0};
     size_t count = 0;
-    cm_status_t status = open_admin(invocation, &pg, &err);
+    cm_status_t status = open_admin(invocation, false, &pg, &err);
     if (status == CM_OK)
         status = cm_tenant_registry_counts(pg, invocation->options->postgres.admin_schema, &counts,
                                            &count, &err);

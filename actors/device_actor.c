@@ -266,14 +266,15 @@ static void reserve_scratch(device_actor_t *self, size_t count)
 }
 
 /* Defer a tenant that is parked, or was for a lock that is still there. A write would find that out
- * by waiting for the lock, and every other tenant of this shard with it. */
+ * by waiting for the lock, and every other tenant of this shard with it. Whatever else it was
+ * parked for, it is given little time. */
 static void wait_if_parked(device_actor_t *self, cm_job_tenant_t *tenant, int64_t now_ms)
 {
     cm_error_t err = {0};
     const char *id = tenant->store.tenant;
     int wait_ms = cm_tenant_directory_parked_ms(self->directory, id, now_ms);
-    if (!wait_ms && cm_tenant_directory_on_trial(self->directory, id, now_ms) &&
-        cm_device_store_try_lock(self->store, id, &err) == CM_TRANSIENT)
+    tenant->store.on_trial = !wait_ms && cm_tenant_directory_on_trial(self->directory, id, now_ms);
+    if (tenant->store.on_trial && cm_device_store_try_lock(self->store, id, &err) == CM_TRANSIENT)
         wait_ms = cm_tenant_directory_park(self->directory, id, now_ms);
     if (wait_ms)
         cm_device_job_settle(self->current, tenant, CM_OUTCOME_DEFER,
@@ -401,6 +402,13 @@ static void tick(device_actor_t *self)
     cm_reporter_tick(&self->reporter);
 }
 
+/* While the store isolates, which blocks: the monitor would take us for dead. */
+static void show_life(void *ctx)
+{
+    device_actor_t *self = ctx;
+    cm_reporter_tick(&self->reporter);
+}
+
 static int wait_ms(const device_actor_t *self)
 {
     if (self->writing || (!self->current && !self->waiting))
@@ -491,6 +499,8 @@ static cm_status_t open_all(device_actor_t *self, bool waits, cm_error_t *err)
     open_metrics(self);
     cm_pg_link_open(&self->link, options, self->args->name, &self->reporter);
     self->store = cm_device_store_new(self->link.pg);
+    cm_device_store_set_patience(self->store,
+                                 &(cm_device_patience_t){.on_step = show_life, .ctx = self});
     return cm_subworker_open_sockets(&self->sockets, self->args, err);
 }
 

@@ -4,6 +4,9 @@
 
 #include <stdio.h>
 
+/* With more active tenants than a connection may touch it would be made anew with every batch. */
+enum { RECYCLE_TENANTS_AGE_MS = 5 * 60000 };
+
 void cm_pg_link_open(cm_pg_link_t *self, const cm_options_t *options, const char *name,
                      cm_reporter_t *reporter)
 {
@@ -64,8 +67,10 @@ static cm_status_t connect_now(cm_pg_link_t *self, zsock_t *pipe, cm_error_t *er
     cm_metric_add(self->connects, 1);
     int64_t age_ms = self->options->postgres.recycle_minutes * 60000;
     uint64_t seed = cm_random_u64();
-    self->recycle_at_ms = cm_clock_mono_ms() + age_ms - age_ms / 8 +
-                          (int64_t)cm_random_below(&seed, (uint64_t)age_ms / 4 + 1);
+    int64_t now_ms = cm_clock_mono_ms();
+    self->recycle_tenants_at_ms = now_ms + RECYCLE_TENANTS_AGE_MS;
+    self->recycle_at_ms =
+        now_ms + age_ms - age_ms / 8 + (int64_t)cm_random_below(&seed, (uint64_t)age_ms / 4 + 1);
     return CM_OK;
 }
 
@@ -75,8 +80,9 @@ cm_status_t cm_pg_link_up(cm_pg_link_t *self, zsock_t *pipe, size_t tenants_touc
     if (!cm_breaker_allows(&self->breaker, cm_clock_mono_ms()))
         return cm_error_set(err, CM_UNAVAILABLE, "breaker", "waiting to probe the database");
     if (cm_pg_is_connected(self->pg)) {
-        bool old = cm_clock_mono_ms() >= self->recycle_at_ms ||
-                   tenants_touched > (size_t)self->options->postgres.recycle_tenants;
+        int64_t now_ms = cm_clock_mono_ms();
+        bool full = tenants_touched > (size_t)self->options->postgres.recycle_tenants;
+        bool old = now_ms >= self->recycle_at_ms || (full && now_ms >= self->recycle_tenants_at_ms);
         if (!old)
             return CM_OK;
         cm_pg_close(self->pg);

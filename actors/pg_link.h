@@ -18,7 +18,8 @@ typedef struct {
     cm_reporter_t *reporter; /* borrowed */
     cm_pg_t *pg;             /* valid from open to close, connected or not */
     cm_breaker_t breaker;
-    int64_t recycle_at_ms; /* monotonic */
+    int64_t recycle_at_ms;         /* monotonic */
+    int64_t recycle_tenants_at_ms; /* monotonic; not before for its tenants */
     bool down_told;
     bool doubted; /* it failed although a server answers: a new connection proves nothing */
     cm_metric_t *connects, *failures, *state;
@@ -29,9 +30,9 @@ void cm_pg_link_open(cm_pg_link_t *self, const cm_options_t *options, const char
 void cm_pg_link_close(cm_pg_link_t *self);
 
 /* A usable connection: the one that is there, or a new one if the breaker allows an attempt now.
- * tenants_touched: since the connection was made; it is made anew beyond its age or that number.
- * CM_UNAVAILABLE, CM_MISCONFIGURED: not now, see cm_pg_link_wait_ms(); CM_CANCELLED: pipe has
- * something to say. */
+ * tenants_touched: since the connection was made; it is made anew beyond its age or, once it is
+ * some minutes old, beyond that number: it loses all its prepared statements. CM_UNAVAILABLE,
+ * CM_MISCONFIGURED: not now, see cm_pg_link_wait_ms(); CM_CANCELLED: pipe has something to say. */
 cm_status_t cm_pg_link_up(cm_pg_link_t *self, zsock_t *pipe, size_t tenants_touched,
                           cm_error_t *err);
 /* Tell how a use of the connection went. */

@@ -9,8 +9,9 @@
  * client_min_messages=warning, synchronous_commit=on (we acknowledge what is committed, whatever
  * the server's default), target_session_attrs=read-write unless the URI says otherwise; keepalives
  * and tcp_user_timeout so that a dead peer is noticed within 10 s. A hung server times nothing out,
- * so one that is silent for statement_timeout + 1 to 5 s is given up: never raise that timeout with
- * SET. Resolving a host name blocks.
+ * so one that is silent for statement_timeout + 1 to 5 s is given up (in a pipeline, whose answers
+ * it keeps back, for one statement_timeout for each of up to 32 statements): never raise that
+ * timeout with SET. Resolving a host name blocks.
  *
  * Error messages carry the primary text only, never DETAIL or CONTEXT: those hold values. For
  * classes 22 and 23 even that one can, so they are told in our words, with the constraint or
@@ -77,7 +78,10 @@ void cm_pg_rollback(cm_pg_t *self);
 
 typedef struct {
     const char *key; /* prepare under this key and keep; NULL = do not prepare */
-    const char *sql; /* may be freed after the call */
+    const char *sql; /* may be freed after the call; NULL: ask text */
+    const char *(*text)(
+        void *ctx); /* asked when it is not prepared yet; valid until the call is over */
+    void *ctx;      /* of text */
     int count;
     const Oid *types;
     const char *const *values; /* copied before the call returns */

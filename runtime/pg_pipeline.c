@@ -60,6 +60,11 @@ static bool send_leftovers(cm_pg_t *self)
     return true;
 }
 
+static const char *sql_of(const cm_pg_statement_t *statement)
+{
+    return statement->sql ? statement->sql : statement->text(statement->ctx);
+}
+
 /* The statement of key, sent to be prepared when it is new. The least recently used one makes room,
  * unless that is still in use: then *ret_prepared stays NULL, and this one runs unprepared. */
 static bool send_prepare(cm_pg_t *self, const cm_pg_statement_t *statement, int index,
@@ -78,7 +83,7 @@ static bool send_prepare(cm_pg_t *self, const cm_pg_statement_t *statement, int 
     }
     *ret_prepared = cm_pg_cache_add(&self->cache, statement->key);
     expect(&self->pipeline, CM_PG_ITEM_PREPARE, index, *ret_prepared);
-    return PQsendPrepare(self->conn, (*ret_prepared)->name, statement->sql, statement->count,
+    return PQsendPrepare(self->conn, (*ret_prepared)->name, sql_of(statement), statement->count,
                          statement->types) == 1;
 }
 
@@ -90,7 +95,7 @@ static bool send_statement(cm_pg_t *self, const cm_pg_statement_t *statement, in
         return false;
     expect(&self->pipeline, CM_PG_ITEM_STATEMENT, index, prepared);
     if (!prepared)
-        return PQsendQueryParams(self->conn, statement->sql, statement->count, statement->types,
+        return PQsendQueryParams(self->conn, sql_of(statement), statement->count, statement->types,
                                  statement->values, statement->lengths, statement->formats,
                                  statement->result_format) == 1;
     return PQsendQueryPrepared(self->conn, prepared->name, statement->count, statement->values,
@@ -269,6 +274,7 @@ static void take(cm_pg_t *self, const PGresult *result)
     }
     const cm_pg_item_t item = pipeline->items[pipeline->item_next];
     pipeline->answered = item.kind != CM_PG_ITEM_SYNC;
+    pipeline->statements_over += item.kind == CM_PG_ITEM_STATEMENT;
     switch (PQresultStatus(result)) {
     case PGRES_PIPELINE_SYNC:
         pipeline->item_next++;
@@ -344,6 +350,15 @@ static cm_status_t finish(cm_pg_t *self, bool *ret_done, int *ret_failed, cm_err
     return pipeline->failure.status;
 }
 
+/* How many statements may run before a healthy server has to say something. */
+static int unheard_statements(const cm_pg_pipeline_t *self)
+{
+    int left = self->statement_count - self->statements_over;
+    if (self->phase == CM_PG_PHASE_UNDOING || left < 1)
+        return 1; /* COMMIT or ROLLBACK */
+    return left < FLUSH_EVERY ? left : FLUSH_EVERY;
+}
+
 cm_status_t cm_pg_pipeline_pump(cm_pg_t *self, bool *ret_done, int *ret_failed, cm_error_t *err)
 {
     cm_pg_pipeline_t *pipeline = &self->pipeline;
@@ -355,7 +370,7 @@ cm_status_t cm_pg_pipeline_pump(cm_pg_t *self, bool *ret_done, int *ret_failed, 
     if (socket_moved(self, 0))
         pipeline->progress_at_ms = cm_clock_mono_ms();
     move(self);
-    int64_t silence_ms = cm_pg_silence_ms(self, 1);
+    int64_t silence_ms = cm_pg_silence_ms(self, unheard_statements(pipeline));
     if (pipeline->phase != CM_PG_PHASE_OVER && silence_ms > 0 &&
         cm_clock_mono_ms() - pipeline->progress_at_ms >= silence_ms) {
         cm_error_t silent;

@@ -73,7 +73,7 @@ typedef struct {
     void *ctx;
     cm_pg_item_t *items; /* in the order sent */
     size_t item_count, item_cap, item_next;
-    int statement_count;
+    int statement_count, statements_over; /* added; of these, done or failed */
     bool answered; /* the item at item_next has had its result, its end is awaited */
     bool wants_write, failed, close_after;
     int failed_index;

@@ -225,9 +225,13 @@ cm_status_t cm_dead_letter_purge(cm_pg_t *pg, const char *admin_schema,
 {
     CM_CLEANUP(query_destroy) query_t query = {0};
     CM_CLEANUP(cm_pg_clear) PGresult *result = NULL;
-    append(&query, "WITH gone AS (DELETE FROM @schema@.dead_letters");
+    append(&query, "WITH gone AS (DELETE FROM @schema@.dead_letters WHERE id IN"
+                   " (SELECT id FROM @schema@.dead_letters");
     append_filter(&query, filter);
-    append(&query, " RETURNING 1) SELECT count(*) FROM gone");
+    if (filter->limit > 0 && filter->limit < INT64_MAX)
+        append_value(&query, " ORDER BY id LIMIT ", number(&query, (int64_t)filter->limit),
+                     "::bigint");
+    append(&query, ") RETURNING 1) SELECT count(*) FROM gone");
     cm_status_t status = run(&query, pg, admin_schema, &result, err);
     if (status == CM_OK)
         *ret_deleted = cm_pg_i64(result, 0, 0);

@@ -25,7 +25,7 @@ typedef struct { /* a member that is empty, NULL or 0 does not filter */
     int64_t since_ms, until_ms; /* epoch of the last failure, since <= t < until */
     int64_t id;                 /* exactly this one */
     int64_t after_id;           /* for paging, in order of id */
-    size_t limit;               /* of a list; count and purge take all that match */
+    size_t limit;               /* of a list; 0 = none; count takes all that match */
 } cm_dead_letter_filter_t;
 
 typedef struct {
@@ -49,6 +49,7 @@ cm_status_t cm_dead_letter_count(cm_pg_t *pg, const char *admin_schema,
 /* Mark as replayed now (replay_count + 1). CM_PERMANENT / "replayed-out" at three, "not-found". */
 cm_status_t cm_dead_letter_mark_replayed(cm_pg_t *pg, const char *admin_schema, int64_t id,
                                          cm_error_t *err);
+/* Remove what matches, the oldest `limit` of it; 0 = all. */
 cm_status_t cm_dead_letter_purge(cm_pg_t *pg, const char *admin_schema,
                                  const cm_dead_letter_filter_t *filter, int64_t *ret_deleted,
                                  cm_error_t *err);

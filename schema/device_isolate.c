@@ -5,8 +5,8 @@
 #include <string.h>
 #include <time.h>
 
-/* After so many statement time-outs in one tenant the rest of it takes the retry path: each costs
- * the whole time-out, and other tenants wait behind it. */
+/* After so many statement time-outs in one tenant the rest of it takes the retry path: other
+ * tenants wait behind each of them. */
 enum { QUICK_TRIES_MAX = 3, QUICK_WAIT_MIN_MS = 5, QUICK_WAIT_MAX_MS = 50, TIMEOUTS_MAX = 3 };
 
 typedef struct {
@@ -28,10 +28,30 @@ static void fail_rows(isolation_t *self, const cm_device_group_t *rows, const cm
     }
 }
 
+static bool is_late(const cm_device_store_t *store)
+{
+    return cm_clock_mono_ms() >= store->isolate_until_ms;
+}
+
+/* The patience is over before it was found out which of the rows are to blame: a permanent fault is
+ * that of some of them, all the others are known to be. */
+static void give_up(isolation_t *self, const cm_device_group_t *rows, const cm_error_t *failure)
+{
+    cm_error_t untried = {0};
+    if (!failure || (failure->status == CM_PERMANENT && rows->count > 1)) {
+        cm_error_set(&untried, CM_TRANSIENT, "isolation",
+                     "not written: the search for what failed beside it took too long");
+        failure = &untried;
+    }
+    fail_rows(self, rows, failure);
+}
+
 static cm_device_group_t part_of(const cm_device_group_t *rows, size_t first, size_t count)
 {
-    return (cm_device_group_t){
-        .tenant = rows->tenant, .items = rows->items + first, .count = count};
+    return (cm_device_group_t){.tenant = rows->tenant,
+                               .items = rows->items + first,
+                               .count = count,
+                               .on_trial = rows->on_trial};
 }
 
 /* Write rows by the full rule, one statement. On failure *rows is what has no result yet. */
@@ -77,6 +97,10 @@ static cm_status_t halve(isolation_t *self, const cm_device_group_t *rows,
         fail_rows(self, &second, failure);
         return CM_OK;
     }
+    if (is_late(self->store)) {
+        give_up(self, &second, failure->status == CM_PERMANENT ? NULL : failure);
+        return CM_OK;
+    }
     if (good && failure->status == CM_PERMANENT && second.count > 1)
         return isolate_rows(self, second, *failure, err);
     return write_rows(self, second, &good, err);
@@ -87,6 +111,8 @@ static cm_status_t isolate_rows(isolation_t *self, cm_device_group_t rows, cm_er
                                 cm_error_t *err)
 {
     for (int tries = 0; tries < QUICK_TRIES_MAX && cm_pg_is_quick_retry(failure.code); tries++) {
+        if (is_late(self->store))
+            break;
         wait_a_little();
         if (try_rows(self, &rows, &failure) == CM_OK)
             return CM_OK;
@@ -94,6 +120,10 @@ static cm_status_t isolate_rows(isolation_t *self, cm_device_group_t rows, cm_er
     if (!cm_device_is_isolable(&failure)) {
         *err = failure;
         return failure.status;
+    }
+    if (is_late(self->store)) {
+        give_up(self, &rows, &failure);
+        return CM_OK;
     }
     bool timed_out = strcmp(failure.code, "57014") == 0 && self->timeouts_left-- > 0;
     if (rows.count > 1 && (failure.status == CM_PERMANENT || timed_out))
@@ -105,7 +135,7 @@ static cm_status_t isolate_rows(isolation_t *self, cm_device_group_t rows, cm_er
 static cm_status_t isolate_tenant(cm_device_store_t *store, cm_device_group_t group,
                                   cm_error_t failure, cm_error_t *err)
 {
-    isolation_t self = {store, TIMEOUTS_MAX};
+    isolation_t self = {store, group.on_trial ? 0 : TIMEOUTS_MAX};
     return isolate_rows(&self, group, failure, err);
 }
 
@@ -115,11 +145,22 @@ static cm_status_t write_each(cm_device_store_t *store, const cm_device_group_t 
 {
     cm_status_t status = CM_OK;
     for (size_t i = 0; status == CM_OK && i < count; i++) {
-        isolation_t self = {store, TIMEOUTS_MAX};
+        isolation_t self = {store, groups[i].on_trial ? 0 : TIMEOUTS_MAX};
         bool good = false;
-        status = write_rows(&self, groups[i], &good, err);
+        if (is_late(store))
+            give_up(&self, &groups[i], NULL);
+        else
+            status = write_rows(&self, groups[i], &good, err);
     }
     return status;
+}
+
+static void give_up_groups(cm_device_store_t *store, const cm_device_group_t *groups, size_t count,
+                           size_t bad, const cm_error_t *failure)
+{
+    isolation_t self = {store, 0};
+    for (size_t i = 0; i < count; i++)
+        give_up(&self, &groups[i], i == bad ? failure : NULL);
 }
 
 /* The last attempt has failed: set the tenant to blame apart, write those before it, isolate it, go
@@ -134,6 +175,10 @@ static cm_status_t isolate_groups(cm_device_store_t *store, cm_error_t *err)
         if (!cm_device_is_isolable(&failure)) {
             *err = failure;
             return failure.status;
+        }
+        if (is_late(store)) {
+            give_up_groups(store, groups, count, bad, &failure);
+            return CM_OK;
         }
         if (bad >= count)
             return write_each(store, groups, count, err);
@@ -155,7 +200,9 @@ cm_status_t cm_device_store_isolate(cm_device_store_t *self, cm_error_t *err)
     cm_error_t failure = {0};
     assert(self->phase == CM_DEVICE_PHASE_NONE);
     self->stats.isolations++;
+    self->isolate_until_ms = cm_clock_mono_ms() + self->patience.isolate_ms;
     cm_status_t status = isolate_groups(self, &failure);
+    self->isolate_until_ms = 0;
     if (status != CM_OK && err)
         *err = failure;
     return status;

@@ -9,7 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ARENA_BLOCK_BYTES = 256 * 1024, POLL_MAX_MS = 1000 };
+enum {
+    ARENA_BLOCK_BYTES = 256 * 1024,
+    POLL_MAX_MS = 1000,
+    ISOLATED_STATEMENT_MS = 3000,
+    TRIAL_STATEMENT_MS = 1000,
+    ISOLATE_MS = 20000
+};
 
 cm_device_store_t *cm_device_store_new(cm_pg_t *pg)
 {
@@ -18,7 +24,19 @@ cm_device_store_t *cm_device_store_new(cm_pg_t *pg)
         abort();
     self->pg = pg;
     self->arena = cm_arena_new(ARENA_BLOCK_BYTES);
+    cm_device_store_set_patience(self, &(cm_device_patience_t){0});
     return self;
+}
+
+void cm_device_store_set_patience(cm_device_store_t *self, const cm_device_patience_t *patience)
+{
+    self->patience = *patience;
+    if (!patience->statement_ms)
+        self->patience.statement_ms = ISOLATED_STATEMENT_MS;
+    if (!patience->trial_ms)
+        self->patience.trial_ms = TRIAL_STATEMENT_MS;
+    if (!patience->isolate_ms)
+        self->patience.isolate_ms = ISOLATE_MS;
 }
 
 void cm_device_store_destroy(cm_device_store_t **self_p)
@@ -38,7 +56,7 @@ void cm_device_store_destroy(cm_device_store_t **self_p)
 /* A group of what there is to send; a change without any register or removal is there already. */
 static cm_device_group_t group_of(cm_device_store_t *self, cm_store_tenant_t *tenant)
 {
-    cm_device_group_t group = {.tenant = tenant->tenant};
+    cm_device_group_t group = {.tenant = tenant->tenant, .on_trial = tenant->on_trial};
     group.items = cm_arena_alloc(self->arena, tenant->count * sizeof(cm_store_item_t *));
     for (size_t i = 0; i < tenant->count; i++) {
         cm_store_item_t *item = &tenant->items[i];
@@ -95,8 +113,8 @@ cm_status_t cm_device_store_try_lock(cm_device_store_t *self, const char *tenant
 {
     assert(self->phase == CM_DEVICE_PHASE_NONE);
     char schema[CM_TENANT_SCHEMA_MAX];
-    cm_status_t status = cm_sql_exec(self->pg, cm_device_sql_try_lock,
-                                     cm_tenant_id_schema(tenant, schema), err);
+    cm_status_t status =
+        cm_sql_exec(self->pg, cm_device_sql_try_lock, cm_tenant_id_schema(tenant, schema), err);
     cm_pg_rollback(self->pg);
     return status;
 }

@@ -32,12 +32,24 @@ typedef struct {
     char tenant[CM_TENANT_ID_MAX];
     cm_store_item_t *items; /* sorted by key, keys unique (asserted); caller's memory */
     size_t count;
+    bool on_trial; /* it timed out lately: its statements get little time, see patience */
 } cm_store_tenant_t;
 
 typedef struct cm_device_store cm_device_store_t;
 
 cm_device_store_t *cm_device_store_new(cm_pg_t *pg); /* pg is borrowed and must outlive it */
 void cm_device_store_destroy(cm_device_store_t **self_p);
+
+/* How long one tenant may hold up the others; 0 = the default. All are bounded by
+ * statement_timeout. */
+typedef struct {
+    int statement_ms;           /* 3 s: a statement while isolating */
+    int trial_ms;               /* 1 s: a statement of a tenant on trial */
+    int isolate_ms;             /* 20 s: then isolate decides no more, but for what is under way */
+    void (*on_step)(void *ctx); /* called between the steps of isolate, to show a sign of life */
+    void *ctx;
+} cm_device_patience_t;
+void cm_device_store_set_patience(cm_device_store_t *self, const cm_device_patience_t *patience);
 
 /* Build and send one transaction for tenants (sorted by id, unique), without waiting for it (but
  * for one round trip on a new connection, which sets session settings). tenants and the texts in
@@ -52,9 +64,9 @@ cm_status_t cm_device_store_begin(cm_device_store_t *self, cm_store_tenant_t *te
 cm_status_t cm_device_store_pump(cm_device_store_t *self, bool *ret_done, cm_error_t *err);
 bool cm_device_store_wants_write(const cm_device_store_t *self);
 
-/* Is the device table of tenant free of locks that a write would wait for? Does not wait itself: one
- * round trip, a second one when it is. CM_TRANSIENT with 55P03 when it is locked; CM_MISSING and the
- * others as for a write. Not during a write. */
+/* Is the device table of tenant free of locks that a write would wait for? Does not wait itself:
+ * one round trip, a second one when it is. CM_TRANSIENT with 55P03 when it is locked; CM_MISSING
+ * and the others as for a write. Not during a write. */
 cm_status_t cm_device_store_try_lock(cm_device_store_t *self, const char *tenant, cm_error_t *err);
 
 /* After a failed write, find what is to blame; blocking. The tenant whose statement failed is set
@@ -62,10 +74,12 @@ cm_status_t cm_device_store_try_lock(cm_device_store_t *self, const char *tenant
  * place up to three times, a permanent fault is bisected until the bad rows stand alone (at most
  * 2 k log2(n) + 1 statements more for k bad rows of n, twice that where removals are among them), a
  * lock time-out, a missing schema or a missing column fails the whole tenant, a statement time-out
- * halves it; after the fourth time-out the rest of it fails.
- * CM_OK: every item of the write has its result; the error of a FAILED one is CM_TRANSIENT,
- * CM_PERMANENT, CM_MISSING, or CM_MISCONFIGURED of its tenant. CM_UNAVAILABLE, CM_MISCONFIGURED (of
- * the whole connection): as above, items already written say so again when repeated. */
+ * halves it; after the fourth time-out the rest of it fails, of a tenant on trial after the first.
+ * What the patience does not suffice for fails as CM_TRANSIENT / "isolation", unless the tenant's
+ * own failure is as good. CM_OK: every item of the write has its result; the error of a FAILED one
+ * is CM_TRANSIENT, CM_PERMANENT, CM_MISSING, or CM_MISCONFIGURED of its tenant. CM_UNAVAILABLE,
+ * CM_MISCONFIGURED (of the whole connection): as above, items already written say so again when
+ * repeated. */
 cm_status_t cm_device_store_isolate(cm_device_store_t *self, cm_error_t *err);
 
 /* begin, pump until done, isolate if need be: for tools and tests. Blocking. */

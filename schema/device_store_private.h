@@ -17,6 +17,7 @@ typedef struct {
     const char *tenant;
     cm_store_item_t **items;
     size_t count;
+    bool on_trial;
     unsigned char *parts; /* per item: what of it PostgreSQL wrote, CM_DEVICE_PART_... */
     bool *wanted;         /* while settling, per item: to be written by EXACT */
 } cm_device_group_t;
@@ -31,6 +32,7 @@ typedef enum {
 } cm_device_phase_t;
 
 typedef enum {
+    CM_DEVICE_STEP_LIMIT,
     CM_DEVICE_STEP_LOCK,
     CM_DEVICE_STEP_REMOVE,
     CM_DEVICE_STEP_UPSERT,
@@ -53,6 +55,9 @@ struct cm_device_store {
     int backend; /* the connection that session settings and `touched` belong to */
     int64_t connected_at_ms;
     cm_device_touched_t *touched;
+    cm_device_patience_t patience;
+    int64_t isolate_until_ms; /* monotonic; 0: not isolating */
+    int limit_ms;             /* of the next statement, 0: that of the connection */
 
     cm_device_phase_t phase;
     cm_device_group_t *groups; /* of this phase; after a failure those without a result */

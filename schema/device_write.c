@@ -72,19 +72,32 @@ static void note_step(cm_device_store_t *self, cm_device_step_kind_t kind, size_
     self->steps[self->step_count++] = (cm_device_step_t){kind, group};
 }
 
+typedef struct { /* the text of a statement, to be made only when it is not prepared yet */
+    cm_buffer_t *room;
+    const char *text, *tenant;
+} lazy_sql_t;
+
+static const char *make_sql(void *ctx)
+{
+    const lazy_sql_t *self = ctx;
+    char schema[CM_TENANT_SCHEMA_MAX];
+    cm_buffer_clear(self->room);
+    cm_sql_in_schema(self->room, self->text, cm_tenant_id_schema(self->tenant, schema));
+    return cm_buffer_text(self->room);
+}
+
 /* Add a statement of one group; its arguments stand in self->arrays. verb: prepare it under this
  * name and the tenant's, NULL: do not. */
 static cm_status_t add(cm_device_store_t *self, cm_device_step_kind_t kind, size_t group,
                        const char *verb, const char *text, cm_error_t *err)
 {
-    char key[KEY_MAX], schema[CM_TENANT_SCHEMA_MAX];
-    const char *tenant = self->groups[group].tenant;
+    char key[KEY_MAX];
+    lazy_sql_t sql = {.room = &self->sql, .text = text, .tenant = self->groups[group].tenant};
     if (verb)
-        snprintf(key, sizeof key, "%s %s", verb, tenant);
-    cm_buffer_clear(&self->sql);
-    cm_sql_in_schema(&self->sql, text, cm_tenant_id_schema(tenant, schema));
-    cm_pg_statement_t statement =
-        cm_pg_arrays_statement(&self->arrays, verb ? key : NULL, cm_buffer_text(&self->sql));
+        snprintf(key, sizeof key, "%s %s", verb, sql.tenant);
+    cm_pg_statement_t statement = cm_pg_arrays_statement(&self->arrays, verb ? key : NULL, NULL);
+    statement.text = make_sql;
+    statement.ctx = &sql;
     note_step(self, kind, group);
     return cm_pg_pipeline_add(self->pg, &statement, err);
 }
@@ -92,12 +105,27 @@ static cm_status_t add(cm_device_store_t *self, cm_device_step_kind_t kind, size
 static cm_status_t add_lock(cm_device_store_t *self, size_t group, const char *text,
                             cm_error_t *err)
 {
-    char schema[CM_TENANT_SCHEMA_MAX];
-    cm_buffer_clear(&self->sql);
-    cm_sql_in_schema(&self->sql, text, cm_tenant_id_schema(self->groups[group].tenant, schema));
-    cm_pg_statement_t statement = {.sql = cm_buffer_text(&self->sql)};
+    lazy_sql_t sql = {.room = &self->sql, .text = text, .tenant = self->groups[group].tenant};
+    cm_pg_statement_t statement = {.sql = make_sql(&sql)};
     note_step(self, CM_DEVICE_STEP_LOCK, group);
     return cm_pg_pipeline_add(self->pg, &statement, err);
+}
+
+/* How long each statement may take from here to the end of the transaction. Never longer than the
+ * connection's own limit, on which the time-out for its silence is built. */
+static cm_status_t add_limit(cm_device_store_t *self, size_t group, int limit_ms, cm_error_t *err)
+{
+    char sql[256];
+    if (limit_ms == self->limit_ms)
+        return CM_OK;
+    self->limit_ms = limit_ms;
+    snprintf(sql, sizeof sql,
+             "SELECT set_config('statement_timeout',"
+             " coalesce(least(nullif(reset_val::bigint, 0), nullif(%d, 0)), 0)::text, true)"
+             " FROM pg_settings WHERE name = 'statement_timeout'",
+             limit_ms);
+    note_step(self, CM_DEVICE_STEP_LIMIT, group);
+    return cm_pg_pipeline_add(self->pg, &(cm_pg_statement_t){.sql = sql}, err);
 }
 
 static cm_status_t add_removals(cm_device_store_t *self, size_t index, cm_error_t *err)
@@ -136,6 +164,12 @@ static cm_status_t add_group(cm_device_store_t *self, size_t index, bool exact, 
 {
     cm_device_group_t *group = &self->groups[index];
     touch(self, group->tenant);
+    int limit_ms = group->on_trial          ? self->patience.trial_ms
+                   : self->isolate_until_ms ? self->patience.statement_ms
+                                            : 0;
+    cm_status_t status = add_limit(self, index, limit_ms, err);
+    if (status != CM_OK)
+        return status;
     if (self->phase == CM_DEVICE_PHASE_SETTLE) {
         group->wanted = cm_arena_alloc(self->arena, group->count * sizeof *group->wanted);
         memset(group->wanted, 0, group->count * sizeof *group->wanted);
@@ -144,7 +178,8 @@ static cm_status_t add_group(cm_device_store_t *self, size_t index, bool exact, 
     group->parts = cm_arena_alloc(self->arena, group->count);
     memset(group->parts, 0, group->count);
     self->stats.rows += group->count;
-    cm_status_t status = removals ? add_removals(self, index, err) : CM_OK;
+    if (removals)
+        status = add_removals(self, index, err);
     return status == CM_OK ? add_registers(self, index, exact, err) : status;
 }
 
@@ -157,6 +192,7 @@ static cm_status_t send_phase(cm_device_store_t *self, cm_device_phase_t phase, 
     self->phase = phase;
     self->removals_sent = removals;
     self->step_count = 0;
+    self->limit_ms = 0;
     self->failed_group = SIZE_MAX;
     cm_status_t status = prepare_session(self, err);
     if (status == CM_OK)
@@ -258,6 +294,7 @@ static void take_result(void *ctx, size_t index, cm_status_t status, const PGres
     if (status != CM_OK)
         return;
     switch (step->kind) {
+    case CM_DEVICE_STEP_LIMIT:
     case CM_DEVICE_STEP_LOCK:
         break;
     case CM_DEVICE_STEP_REMOVE:
@@ -291,6 +328,7 @@ static void keep(cm_device_store_t *self, keeps_fn *keeps)
         cm_device_group_t *part = &rest[count++];
         *part = (cm_device_group_t){
             .tenant = group->tenant,
+            .on_trial = group->on_trial,
             .items = cm_arena_alloc(self->arena, kept * sizeof(cm_store_item_t *))};
         for (size_t k = 0; k < group->count; k++)
             if (keeps(self, group, k))
@@ -400,6 +438,8 @@ cm_status_t cm_device_attempt_run(cm_device_store_t *self, cm_device_group_t *gr
         int failed = -1;
         status = cm_pg_pipeline_wait(self->pg, &failed, err);
         status = end_phase(self, status, failed, &done, err);
+        if (self->patience.on_step)
+            self->patience.on_step(self->patience.ctx);
     }
     return status;
 }

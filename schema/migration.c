@@ -23,18 +23,34 @@ cm_status_t cm_migration_apply(cm_pg_t *pg, const cm_migration_set_t *set, const
 
 /* ---- the admin schema ----------------------------------------------------------------------- */
 
-/* Version of the admin schema, 0 when it has no schema_migrations. */
+static cm_status_t refuse_newer(const char *schema, int64_t version, int64_t compatible_with,
+                                cm_error_t *err)
+{
+    if (compatible_with <= cm_migrations_admin.count)
+        return CM_OK;
+    return cm_error_set(
+        err, CM_MISCONFIGURED, "schema-newer",
+        "schema %s has version %d, which asks for a program that knows %d; this one "
+        "knows %d",
+        schema, (int)version, (int)compatible_with, cm_migrations_admin.count);
+}
+
+/* Version of the admin schema, 0 when there is none recorded; CM_MISSING without
+ * schema_migrations. */
 static cm_status_t admin_version(cm_pg_t *pg, const char *schema, int64_t *ret_version,
                                  cm_error_t *err)
 {
     CM_CLEANUP(cm_pg_clear) PGresult *result = NULL;
     *ret_version = 0;
     cm_status_t status =
-        cm_sql_query(pg, "SELECT coalesce(max(version), 0) FROM @schema@.schema_migrations", schema,
-                     0, NULL, &result, err);
-    if (status == CM_OK)
-        *ret_version = cm_pg_i64(result, 0, 0);
-    return status;
+        cm_sql_query(pg,
+                     "SELECT coalesce(max(version), 0), coalesce(max(compatible_with), 0)"
+                     " FROM @schema@.schema_migrations",
+                     schema, 0, NULL, &result, err);
+    if (status != CM_OK)
+        return status;
+    *ret_version = cm_pg_i64(result, 0, 0);
+    return refuse_newer(schema, *ret_version, cm_pg_i64(result, 0, 1), err);
 }
 
 /* Whether sql, asked about schema, has a row. Asked of the catalog's tables: to_regclass() and its
@@ -65,23 +81,17 @@ static cm_status_t record(cm_pg_t *pg, const char *schema, int from, cm_error_t 
 {
     cm_status_t status = CM_OK;
     for (int i = from; status == CM_OK && i < cm_migrations_admin.count; i++) {
-        char version[16];
-        snprintf(version, sizeof version, "%d", cm_migrations_admin.items[i].version);
-        const char *values[] = {version, cm_migrations_admin.items[i].name};
-        status = cm_sql_query(
-            pg, "INSERT INTO @schema@.schema_migrations (version, name) VALUES ($1, $2)", schema, 2,
-            values, NULL, err);
+        const cm_migration_t *item = &cm_migrations_admin.items[i];
+        char version[16], compatible_with[16];
+        snprintf(version, sizeof version, "%d", item->version);
+        snprintf(compatible_with, sizeof compatible_with, "%d", item->compatible_with);
+        const char *values[] = {version, item->name, compatible_with};
+        status = cm_sql_query(pg,
+                              "INSERT INTO @schema@.schema_migrations"
+                              " (version, name, compatible_with) VALUES ($1, $2, $3)",
+                              schema, 3, values, NULL, err);
     }
     return status;
-}
-
-static cm_status_t refuse_newer(const char *schema, int64_t version, cm_error_t *err)
-{
-    if (version <= cm_migrations_admin.count)
-        return CM_OK;
-    return cm_error_set(err, CM_MISCONFIGURED, "schema-newer",
-                        "schema %s has version %d, this program knows %d", schema, (int)version,
-                        cm_migrations_admin.count);
 }
 
 /* Inside the transaction: whoever waited for the lock finds the work done and does nothing. */
@@ -105,8 +115,6 @@ static cm_status_t migrate_locked(cm_pg_t *pg, const char *schema, cm_error_t *e
     int64_t from = 0;
     if (status == CM_OK && there)
         status = admin_version(pg, schema, &from, err);
-    if (status == CM_OK)
-        status = refuse_newer(schema, from, err);
     int version = 0;
     if (status == CM_OK)
         status = cm_migration_apply(pg, &cm_migrations_admin, schema, (int)from, &version, err);
@@ -119,11 +127,9 @@ cm_status_t cm_admin_prepare(cm_pg_t *pg, const char *admin_schema, cm_error_t *
 {
     int64_t version = 0;
     cm_status_t status = admin_version(pg, admin_schema, &version, err);
-    if (status == CM_OK)
-        status = refuse_newer(admin_schema, version, err);
-    else if (status == CM_MISSING)
+    if (status == CM_MISSING)
         status = CM_OK;
-    if (status != CM_OK || version == cm_migrations_admin.count)
+    if (status != CM_OK || version >= cm_migrations_admin.count)
         return status;
     status = cm_pg_begin(pg, err);
     if (status == CM_OK)
@@ -132,5 +138,22 @@ cm_status_t cm_admin_prepare(cm_pg_t *pg, const char *admin_schema, cm_error_t *
         status = cm_pg_commit(pg, err);
     if (status != CM_OK)
         cm_pg_rollback(pg);
+    return status;
+}
+
+cm_status_t cm_admin_check(cm_pg_t *pg, const char *admin_schema, int needed, cm_error_t *err)
+{
+    int64_t version = 0;
+    cm_status_t status = admin_version(pg, admin_schema, &version, err);
+    if (status == CM_MISSING)
+        return cm_error_set(err, CM_MISCONFIGURED, "schema-absent",
+                            "there is no schema %s with our tables; `client-manager run` or "
+                            "`client-manager tenant activate` makes it",
+                            admin_schema);
+    if (status == CM_OK && version < needed)
+        return cm_error_set(err, CM_MISCONFIGURED, "schema-older",
+                            "schema %s has version %d, this needs %d; `client-manager run` or "
+                            "`client-manager tenant migrate --all` migrates it",
+                            admin_schema, (int)version, needed);
     return status;
 }

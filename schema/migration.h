@@ -2,14 +2,16 @@
  *
  * Files: schema/admin/NNNN_name.sql and schema/tenant/NNNN_name.sql; the text "@schema@" in them is
  * replaced by the quoted schema name. Each runs in the caller's transaction. Never change a file
- * that was released: add the next number.
+ * that was released: add the next number. Its first line, `-- compatible-with: N`, names the oldest
+ * version whose programs work on after it; without it, only its own do.
  */
 #ifndef CM_SCHEMA_MIGRATION_H
 #define CM_SCHEMA_MIGRATION_H
 #include "runtime/pg.h"
 
 typedef struct {
-    int version; /* from 1, without gaps */
+    int version;         /* from 1, without gaps */
+    int compatible_with; /* the oldest version whose programs work with this one */
     const char *name, *sql;
 } cm_migration_t;
 
@@ -27,6 +29,13 @@ cm_status_t cm_migration_apply(cm_pg_t *pg, const cm_migration_set_t *set, const
 
 /* Bring the admin schema to the newest version: creates it when absent, under an advisory lock, so
  * that any number of instances may start at once. Idempotent; one query when nothing is to do.
- * CM_MISCONFIGURED when the schema is newer than this program or a right is missing. */
+ * A newer schema is left as it is when it is compatible with this program. CM_MISCONFIGURED when it
+ * is not ("schema-newer") or a right is missing. */
 cm_status_t cm_admin_prepare(cm_pg_t *pg, const char *admin_schema, cm_error_t *err);
+
+/* The version with which tables came, for whoever only reads them. */
+enum { CM_ADMIN_BASE = 1, CM_ADMIN_AUDIT_LOG = 2 };
+/* Can the admin schema be read as of version `needed`? One query, changes nothing.
+ * CM_MISCONFIGURED: "schema-absent", "schema-older", "schema-newer", or a right is missing. */
+cm_status_t cm_admin_check(cm_pg_t *pg, const char *admin_schema, int needed, cm_error_t *err);
 #endif

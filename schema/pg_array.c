@@ -121,6 +121,12 @@ cm_pg_statement_t cm_pg_arrays_statement(cm_pg_arrays_t *self, const char *key, 
         self->lengths[i] = (int)(end - self->starts[i]);
         self->formats[i] = 1;
     }
-    return (cm_pg_statement_t){key,          sql,           self->count,   self->types,
-                               self->values, self->lengths, self->formats, 1};
+    return (cm_pg_statement_t){.key = key,
+                               .sql = sql,
+                               .count = self->count,
+                               .types = self->types,
+                               .values = self->values,
+                               .lengths = self->lengths,
+                               .formats = self->formats,
+                               .result_format = 1};
 }

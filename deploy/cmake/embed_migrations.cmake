@@ -1,5 +1,6 @@
-# Write OUT: one array of {version, name, sql} for ROOT/admin and one for ROOT/tenant.
-# Versions must run from 1 without gaps; C string literals are split by line.
+# Write OUT: one array of {version, compatible with, name, sql} for ROOT/admin and one for ROOT/tenant.
+# The first line "-- compatible-with: N" says which older version still works with what it leaves;
+# without it none does. Versions must run from 1 without gaps; C string literals are split by line.
 set(text "#include \"schema/migration.h\"\n")
 foreach(set admin tenant)
   file(GLOB files ${ROOT}/${set}/*.sql)
@@ -15,10 +16,14 @@ foreach(set admin tenant)
       message(FATAL_ERROR "schema/${set}/${name}.sql: version ${number}, expected ${expected}")
     endif()
     file(READ ${file} sql)
+    set(compatible ${number})
+    if(sql MATCHES "^-- compatible-with: ([0-9]+)\n")
+      set(compatible ${CMAKE_MATCH_1})
+    endif()
     string(REPLACE "\\" "\\\\" sql "${sql}")
     string(REPLACE "\"" "\\\"" sql "${sql}")
     string(REPLACE "\n" "\\n\"\n     \"" sql "${sql}")
-    string(APPEND text "    {${number}, \"${name}\",\n     \"${sql}\"},\n")
+    string(APPEND text "    {${number}, ${compatible}, \"${name}\",\n     \"${sql}\"},\n")
   endforeach()
   string(APPEND text "};\nconst cm_migration_set_t cm_migrations_${set} = {${set}_items, ${expected}};\n")
 endforeach()

@@ -1,9 +1,11 @@
+-- compatible-with: 1
 -- The registry of tenants, the record of migrations, the dead letters. Nothing here refers to a tenant
 -- schema, so that what must survive a tenant does.
 CREATE TABLE @schema@.schema_migrations (
-    version    integer PRIMARY KEY,
-    name       text NOT NULL,
-    applied_at timestamptz NOT NULL DEFAULT now()
+    version         integer PRIMARY KEY,
+    name            text NOT NULL,
+    compatible_with integer NOT NULL, -- the oldest version of a program that still works with it
+    applied_at      timestamptz NOT NULL DEFAULT now()
 );
 
 -- A row is never deleted: with state 'deleted' it is the tombstone that keeps an older activation from

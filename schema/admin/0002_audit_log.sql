@@ -1,3 +1,4 @@
+-- compatible-with: 1
 -- The audit log: what was done to tenants and by whom, chained by hashes (schema/audit_chain.h). No
 -- personal data, no reference to a tenant's tables: it survives what it tells of.
 --

@@ -140,6 +140,25 @@ Test(device_actor, a_tenant_that_is_still_locked_is_not_written_to_find_out, .ti
     cm_mesh_stop(&mesh);
 }
 
+/* No lock is in the way then, and the write of all tenants would wait for the whole time-out. */
+Test(device_actor, a_tenant_that_timed_out_is_written_on_trial, .timeout = 20)
+{
+    cm_subworker_mesh_t mesh;
+    cm_outcome_frame_t frame;
+    fail_rule(0, "2", NULL, NULL, CM_TRANSIENT, "57014");
+    start_writer(&mesh, HOLD_MS);
+    cm_mesh_expect_ready(&mesh);
+    do {
+        add(&mesh, "1", "a", "m");
+        add(&mesh, "2", "a", "m");
+        cm_mesh_expect_batch(&mesh, cm_mesh_send(&mesh), &frame);
+        cr_assert(eq(int, frame.items[0].kind, CM_OUTCOME_APPLIED));
+    } while (atomic_load(&fake_device_store.lock_tries) == 0);
+    cr_expect(eq(int, atomic_load(&fake_device_store.trials), 1));
+    cr_expect(eq(int, frame.items[1].kind, CM_OUTCOME_RETRY));
+    cm_mesh_stop(&mesh);
+}
+
 static void expect_one_tenant_deferred(cm_status_t status, const char *code)
 {
     cm_subworker_mesh_t mesh;

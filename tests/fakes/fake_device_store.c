@@ -26,6 +26,11 @@ void cm_device_store_destroy(cm_device_store_t **self_p)
     *self_p = NULL;
 }
 
+void cm_device_store_set_patience(cm_device_store_t *self, const cm_device_patience_t *patience)
+{
+    (void)self, (void)patience;
+}
+
 cm_status_t cm_device_store_begin(cm_device_store_t *self, cm_store_tenant_t *tenants, size_t count,
                                   cm_error_t *err)
 {
@@ -36,6 +41,8 @@ cm_status_t cm_device_store_begin(cm_device_store_t *self, cm_store_tenant_t *te
     self->error_count = 0;
     atomic_fetch_add(&fake_device_store.begins, 1);
     atomic_fetch_add(&fake_device_store.tenants_written, (int)count);
+    for (size_t i = 0; i < count; i++)
+        atomic_fetch_add(&fake_device_store.trials, tenants[i].on_trial);
     return CM_OK;
 }
 

@@ -22,7 +22,7 @@ typedef struct {
 typedef struct { /* set before the actor starts, or atomically */
     cm_fake_rule_t rules[CM_FAKE_RULES];
     atomic_int away; /* cm_status_t with which a write ends; CM_OK: it does not */
-    atomic_int begins, tenants_written, lock_tries;
+    atomic_int begins, tenants_written, lock_tries, trials;
 } cm_fake_device_store_t;
 
 extern cm_fake_device_store_t fake_device_store;

@@ -264,6 +264,37 @@ Test(audit_commands, purging_dead_letters_is_told)
            "2|dead-letters-purged|7|{\"removed\": 2, \"by_id\": false, \"code\": \"23514\"}"));
 }
 
+Test(audit_commands, a_long_purge_goes_in_chunks_and_each_is_told)
+{
+    CM_CLEANUP(world_close) world_t world;
+    world_open(&world, "CM_POSTGRES_STATEMENT_TIMEOUT_MS=1000");
+    keep_dead_letters(&world, 10001);
+    cm_test_sql(world.pg, "CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS"
+                          " $$ BEGIN PERFORM pg_sleep(1.5); RETURN NULL; END $$");
+    cm_test_sql(world.pg, "CREATE TRIGGER t BEFORE DELETE ON client_manager.dead_letters"
+                          " FOR EACH STATEMENT EXECUTE FUNCTION public.slow()");
+    const cm_program_t *done = manager(&world, ARGS("dead-letters", "purge", "--all", "--yes"));
+    cr_expect(eq(int, done->code, 0), "%s", done->err);
+    expect_says(done->out, "10001");
+    CM_CLEANUP(cm_free)
+    char *rows = cm_test_rows(world.pg, "SELECT detail->>'removed'"
+                                        " FROM client_manager.audit_log ORDER BY position");
+    cr_expect(eq(str, rows, "10000\n1"));
+}
+
+Test(audit_commands, what_takes_too_long_is_not_taken_for_a_lock)
+{
+    CM_CLEANUP(world_close) world_t world;
+    world_open(&world, "CM_POSTGRES_STATEMENT_TIMEOUT_MS=1000");
+    keep_dead_letters(&world, 1);
+    cm_test_sql(world.pg, "ALTER TABLE client_manager.dead_letters RENAME TO slowly");
+    cm_test_sql(world.pg, "CREATE VIEW client_manager.dead_letters AS"
+                          " SELECT s.* FROM pg_sleep(60), client_manager.slowly AS s");
+    const cm_program_t *done = manager(&world, ARGS("dead-letters", "list"));
+    cr_expect(eq(int, done->code, 1), "%s", done->err);
+    expect_says(done->err, "postgres.statement_timeout_ms");
+}
+
 Test(audit_commands, a_purge_that_cannot_be_told_removes_nothing)
 {
     CM_CLEANUP(world_close) world_t world;

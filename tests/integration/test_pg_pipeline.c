@@ -429,6 +429,20 @@ Test(pg_pipeline, server_that_hangs_is_given_up, .timeout = 60)
     kill(pid, SIGCONT);
 }
 
+Test(pg_pipeline, slow_statements_whose_answers_the_server_keeps_back_are_no_silence, .timeout = 60)
+{
+    CM_CLEANUP(tear_down) world_t world = {0};
+    set_up(&world, 8);
+    cm_pg_destroy(&world.pg);
+    world.pg = cm_pg_new(&(cm_pg_options_t){.uri = world.uri, .statement_timeout_ms = 1000});
+    cr_assert(eq(int, cm_pg_connect(world.pg, NULL, &world.err), CM_OK));
+    begin(&world);
+    for (int i = 0; i < 6; i++) /* 3 s in all; one statement alone may be silent for 2 s */
+        add(&world, NULL, "SELECT pg_sleep(0.5)");
+    cr_expect(eq(int, run(&world), CM_OK), "%s", world.err.message);
+    cr_expect(eq(int, world.heard.calls, 6));
+}
+
 /* ---- prepared statements ------------------------------------------------------------------- */
 
 static int64_t prepared(world_t *world)
@@ -449,6 +463,27 @@ Test(pg_prepared, statement_is_prepared_once, .timeout = 30)
     }
     cr_expect(eq(
         i64, ask(world.pg, "SELECT generic_plans + custom_plans FROM pg_prepared_statements"), 15));
+}
+
+static const char *count_text(void *ctx)
+{
+    (*(int *)ctx)++;
+    return "SELECT 'made'";
+}
+
+Test(pg_prepared, the_text_is_asked_for_only_when_it_is_needed, .timeout = 30)
+{
+    CM_CLEANUP(tear_down) world_t world = {0};
+    set_up(&world, 8);
+    int asked = 0;
+    for (int i = 0; i < 3; i++) {
+        begin(&world);
+        cm_pg_statement_t statement = {.key = "made", .text = count_text, .ctx = &asked};
+        cr_assert(eq(int, cm_pg_pipeline_add(world.pg, &statement, &world.err), CM_OK));
+        cr_assert(eq(int, run(&world), CM_OK), "%s", world.err.message);
+        cr_expect(eq(str, world.heard.last_value, "made"));
+    }
+    cr_expect(eq(int, asked, 1));
 }
 
 Test(pg_prepared, nothing_is_kept_when_none_may_be, .timeout = 30)

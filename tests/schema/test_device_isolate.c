@@ -262,7 +262,7 @@ Test(device_isolate, a_missing_column_asks_to_isolate_instead_of_stopping_the_wo
     store_set_up(&world);
     cm_test_sql(world.other, "ALTER TABLE tenant_a.devices DROP COLUMN platform");
     cm_store_item_t item = {.change = device_of("c1", 10, "ios")};
-    cm_store_tenant_t tenant = {"a", &item, 1};
+    cm_store_tenant_t tenant = {.tenant = "a", .items = &item, .count = 1};
     bool done = false;
     cm_status_t status = cm_device_store_begin(world.store, &tenant, 1, &world.err);
     while (status == CM_OK && !done)
@@ -386,6 +386,7 @@ Test(device_isolate, a_statement_time_out_is_halved_until_it_fits)
                              " $$ BEGIN PERFORM pg_sleep(0.01); RETURN new; END $$");
     cm_test_sql(world.other, "CREATE TRIGGER t BEFORE INSERT ON tenant_a.devices FOR EACH ROW"
                              " EXECUTE FUNCTION public.slow()");
+    cm_device_store_set_patience(world.store, &(cm_device_patience_t){.statement_ms = 1000});
     cm_test_sql(world.pg, "SET statement_timeout = 1000");
     enum { ROWS_OF_160_MS = 160 };
     rows_t rows = make_rows();
@@ -405,6 +406,7 @@ Test(device_isolate, a_tenant_that_only_times_out_takes_the_retry_path)
                              " $$ BEGIN PERFORM pg_sleep(10); RETURN NULL; END $$");
     cm_test_sql(world.other, "CREATE TRIGGER t BEFORE INSERT ON tenant_a.devices FOR EACH STATEMENT"
                              " EXECUTE FUNCTION public.slow()");
+    cm_device_store_set_patience(world.store, &(cm_device_patience_t){.statement_ms = 100});
     cm_test_sql(world.pg, "SET statement_timeout = 100");
     rows_t rows = make_rows();
     cr_assert(eq(int, write_items(&world, "a", rows.items, 64), CM_OK));
@@ -414,6 +416,67 @@ Test(device_isolate, a_tenant_that_only_times_out_takes_the_retry_path)
     }
     cr_expect(lt(u64, cm_device_store_stats(world.store).statements, 12));
     free_rows(&rows);
+    store_tear_down(&world);
+}
+
+/* Statements of this tenant never end. */
+static void block_tenant(store_world_t *world, const char *tenant)
+{
+    cm_test_sql(world->other, "CREATE OR REPLACE FUNCTION public.block() RETURNS trigger LANGUAGE"
+                              " plpgsql AS $$ BEGIN PERFORM pg_sleep(3600); RETURN NULL; END $$");
+    cm_test_sql(world->other,
+                "CREATE TRIGGER t BEFORE INSERT ON \"tenant_%s\".devices"
+                " FOR EACH STATEMENT EXECUTE FUNCTION public.block()",
+                tenant);
+}
+
+/* The connection allows it 60 s; the others must not wait for that. */
+Test(device_isolate, a_tenant_on_trial_is_given_little_time_and_tried_once, .timeout = 15)
+{
+    store_world_t world = {0};
+    store_set_up(&world);
+    five_t five;
+    five_tenants(&world, &five);
+    block_tenant(&world, "c");
+    five.tenants[2].on_trial = true;
+    cm_device_store_set_patience(world.store, &(cm_device_patience_t){.trial_ms = 100});
+    cr_assert(eq(int, cm_device_store_write(world.store, five.tenants, 5, &world.err), CM_OK));
+    expect_results(&five, "++-++");
+    cr_expect(eq(str, (char *)five.items[2].error->code, "57014"));
+    cr_expect(eq(int, cm_device_store_write(world.store, five.tenants, 2, &world.err), CM_OK));
+    cr_expect(eq(i64,
+                 cm_test_number(world.pg, "SELECT setting FROM pg_settings"
+                                          " WHERE name = 'statement_timeout'"),
+                 60000));
+    store_tear_down(&world);
+}
+
+static void count_step(void *ctx)
+{
+    (*(int *)ctx)++;
+}
+
+Test(device_isolate, what_the_patience_does_not_suffice_for_takes_the_retry_path, .timeout = 60)
+{
+    store_world_t world = {0};
+    store_set_up(&world);
+    five_t five;
+    five_tenants(&world, &five);
+    for (size_t i = 1; i < 4; i++)
+        block_tenant(&world, five.tenants[i].tenant);
+    int steps = 0;
+    cm_device_store_set_patience(world.store, &(cm_device_patience_t){.statement_ms = 300,
+                                                                      .isolate_ms = 1,
+                                                                      .on_step = count_step,
+                                                                      .ctx = &steps});
+    five.tenants[1].on_trial = true; /* so that the first failure comes soon */
+    cr_assert(eq(int, cm_device_store_write(world.store, five.tenants, 5, &world.err), CM_OK));
+    for (size_t i = 1; i < 5; i++) {
+        cr_expect(eq(int, five.items[i].result, CM_CHANGE_FAILED), "tenant %zu", i);
+        cr_expect(eq(int, five.items[i].error->status, CM_TRANSIENT));
+    }
+    cr_expect(eq(str, (char *)five.items[4].error->code, "isolation"));
+    cr_expect(gt(int, steps, 0));
     store_tear_down(&world);
 }
 

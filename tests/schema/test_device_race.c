@@ -46,7 +46,7 @@ static void *race_for_one_device(void *ctx)
     for (size_t round = 0; round < ROUNDS; round++) {
         char name[32];
         cm_store_item_t item = {.change = self->change(round, client_name(name, round))};
-        cm_store_tenant_t tenant = {"a", &item, 1};
+        cm_store_tenant_t tenant = {.tenant = "a", .items = &item, .count = 1};
         start_together(self);
         write_or_count(self, store, &tenant, 1);
     }

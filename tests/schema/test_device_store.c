@@ -431,7 +431,7 @@ Test(device_store, a_killed_session_is_unavailable_and_repeating_is_safe)
     store_set_up(&world);
     WROTE(device_of("c1", 10, "ios"), CM_CHANGE_APPLIED);
     cm_store_item_t item = {.change = device_of("c1", 11, "ios")};
-    cm_store_tenant_t tenant = {"a", &item, 1};
+    cm_store_tenant_t tenant = {.tenant = "a", .items = &item, .count = 1};
     cm_test_sql(world.other, "SELECT pg_terminate_backend(%d, 5000)",
                 PQbackendPID(cm_pg_raw(world.pg)));
     cr_assert(eq(int, cm_device_store_write(world.store, &tenant, 1, &world.err), CM_UNAVAILABLE));

@@ -90,9 +90,58 @@ Test(migration, a_schema_newer_than_the_program_is_refused, .timeout = 30,
     world_t world = {0};
     set_up(&world);
     cr_assert(eq(int, cm_admin_prepare(world.pg, "client_manager", &world.err), CM_OK));
-    cm_test_sql(world.pg, "INSERT INTO client_manager.schema_migrations VALUES (9999, 'future')");
+    cm_test_sql(world.pg,
+                "INSERT INTO client_manager.schema_migrations VALUES (9999, 'future', 9999)");
+    cr_expect(eq(int, cm_admin_check(world.pg, "client_manager", 1, &world.err), CM_MISCONFIGURED));
     cr_expect(eq(int, cm_admin_prepare(world.pg, "client_manager", &world.err), CM_MISCONFIGURED));
     cr_expect(eq(str, world.err.code, "schema-newer"));
+    tear_down(&world);
+}
+
+Test(migration, a_newer_schema_that_is_compatible_is_used_as_it_is, .timeout = 30,
+     .fini = cm_test_database_drop)
+{
+    world_t world = {0};
+    set_up(&world);
+    cr_assert(eq(int, cm_admin_prepare(world.pg, "client_manager", &world.err), CM_OK));
+    cm_test_sql(world.pg,
+                "INSERT INTO client_manager.schema_migrations VALUES (9999, 'future', %d)",
+                cm_migrations_admin.count);
+    cr_expect(eq(int, cm_admin_prepare(world.pg, "client_manager", &world.err), CM_OK), "%s",
+              world.err.message);
+    cr_expect(eq(int, cm_admin_check(world.pg, "client_manager", 1, &world.err), CM_OK));
+    cr_expect(eq(i64,
+                 cm_test_number(world.pg, "SELECT count(*) FROM client_manager.schema_migrations"),
+                 cm_migrations_admin.count + 1));
+    tear_down(&world);
+}
+
+Test(migration, a_check_makes_nothing_and_names_who_does, .timeout = 30,
+     .fini = cm_test_database_drop)
+{
+    world_t world = {0};
+    set_up(&world);
+    cr_expect(eq(int, cm_admin_check(world.pg, "client_manager", 1, &world.err), CM_MISCONFIGURED));
+    cr_expect(eq(str, world.err.code, "schema-absent"));
+    cr_expect(eq(i64,
+                 cm_test_number(world.pg, "SELECT count(*) FROM pg_namespace"
+                                          " WHERE nspname = 'client_manager'"),
+                 0));
+    tear_down(&world);
+}
+
+Test(migration, a_check_lets_an_older_schema_pass_that_has_what_is_read, .timeout = 30,
+     .fini = cm_test_database_drop)
+{
+    world_t world = {0};
+    set_up(&world);
+    cr_assert(eq(int, cm_admin_prepare(world.pg, "client_manager", &world.err), CM_OK));
+    cm_test_sql(world.pg, "DELETE FROM client_manager.schema_migrations WHERE version > 1");
+    cr_expect(
+        eq(int, cm_admin_check(world.pg, "client_manager", CM_ADMIN_BASE, &world.err), CM_OK));
+    cr_expect(eq(int, cm_admin_check(world.pg, "client_manager", CM_ADMIN_AUDIT_LOG, &world.err),
+                 CM_MISCONFIGURED));
+    cr_expect(eq(str, world.err.code, "schema-older"));
     tear_down(&world);
 }
 
@@ -146,9 +195,9 @@ Test(migration, eight_processes_may_prepare_at_once, .timeout = 60, .fini = cm_t
 }
 
 static const cm_migration_t steps[] = {
-    {1, "0001_first", "CREATE TABLE @schema@.a (i int); INSERT INTO @schema@.a VALUES (1)"},
-    {2, "0002_second", "CREATE TABLE @schema@.b (i int)"},
-    {3, "0003_broken", "CREATE TABLE @schema@.a (i int)"},
+    {1, 1, "0001_first", "CREATE TABLE @schema@.a (i int); INSERT INTO @schema@.a VALUES (1)"},
+    {2, 1, "0002_second", "CREATE TABLE @schema@.b (i int)"},
+    {3, 1, "0003_broken", "CREATE TABLE @schema@.a (i int)"},
 };
 
 Test(migration, only_what_is_newer_runs, .timeout = 30, .fini = cm_test_database_drop)

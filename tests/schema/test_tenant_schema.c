@@ -493,7 +493,7 @@ static int write_until_missing(const char *uri)
                                            .push_ms = CM_TIME_NONE,
                                            .contact_ms = CM_TIME_NONE,
                                            .removed_ms = ms % 3 ? CM_TIME_NONE : ms - 1}};
-        cm_store_tenant_t tenant = {"42", &item, 1};
+        cm_store_tenant_t tenant = {.tenant = "42", .items = &item, .count = 1};
         if (cm_device_store_write(store, &tenant, 1, &err) != CM_OK)
             return 1;
         if (item.result == CM_CHANGE_FAILED)

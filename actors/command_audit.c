@@ -162,7 +162,7 @@ int cm_command_audit_verify(const cm_invocation_t *invocation)
     }
     how.expected = head ? &expected : NULL;
     cm_status_t status = open_admin(invocation, &pg, &err);
-    cm_progress_start(&progress, "rows", invocation->terminal, invocation->color);
+    cm_progress_start(&progress, "rows", invocation->terminal);
     if (status == CM_OK)
         status = cm_audit_verify(pg, invocation->options->postgres.admin_schema,
                                  invocation->options->audit.key, &how, &report, &err);

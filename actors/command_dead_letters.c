@@ -398,7 +398,7 @@ int cm_command_dead_letters_replay(const cm_invocation_t *invocation)
     self.pg = pg;
     self.publisher = publisher;
     cm_table_start(&self.table, dry_columns, CM_LENGTH(dry_columns), invocation->json);
-    cm_progress_start(&self.progress, "replayed", invocation->terminal, invocation->color);
+    cm_progress_start(&self.progress, "replayed", invocation->terminal);
     for (size_t i = 0; status == CM_OK && i < invocation->arg_count; i++) {
         parse_id(invocation, i, &filter.id);
         filter.after_id = 0;
@@ -506,7 +506,7 @@ static cm_status_t purge(const cm_invocation_t *invocation, cm_pg_t *pg,
     cm_audit_head_t head = {0};
     int64_t removed = 0;
     cm_status_t status = CM_OK;
-    cm_progress_start(&progress, "removed", invocation->terminal, invocation->color);
+    cm_progress_start(&progress, "removed", invocation->terminal);
     do {
         status = purge_chunk(invocation, pg, filter, &removed, &head, err);
         if (status != CM_OK)

@@ -225,7 +225,7 @@ int cm_command_publish(const cm_invocation_t *invocation)
     if (status != CM_OK)
         return cm_command_fail(invocation, &err);
     self.arena = cm_arena_new(64 * 1024);
-    cm_progress_start(&self.progress, "events", invocation->terminal, invocation->color);
+    cm_progress_start(&self.progress, "events", invocation->terminal);
     static const char *const only_stdin[] = {"-"};
     const char *const *files = invocation->arg_count ? invocation->args : only_stdin;
     size_t count = invocation->arg_count ? invocation->arg_count : 1;

@@ -234,7 +234,7 @@ static int migrate_all(const cm_invocation_t *invocation, cm_pg_t *pg)
     cm_migrate_progress_t result = {0};
     cm_error_t err = {0};
     cm_pg_options_t options = cm_command_pg(invocation, APPLICATION);
-    cm_progress_start(&view.progress, "tenants", invocation->terminal, invocation->color);
+    cm_progress_start(&view.progress, "tenants", invocation->terminal);
     cm_status_t status =
         cm_tenant_schema_migrate_all(pg, &options, invocation->options->postgres.admin_schema,
                                      (int)connections, on_progress, &view, &result, &err);

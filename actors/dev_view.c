@@ -36,7 +36,7 @@ void cm_dev_view_start(cm_dev_view_t *self, bool terminal, bool color,
             listen, listen,
             shown(servers->postgres_uri, servers->postgres != 0, "postgresql://..."),
             shown(servers->redis_uri, servers->redis != 0, "redis://..."));
-    cm_progress_start(&self->tenants, "tenants", terminal, color);
+    cm_progress_start(&self->tenants, "tenants", terminal);
     self->rate_ms = self->shown_ms = cm_clock_mono_ms();
 }
 

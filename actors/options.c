@@ -28,7 +28,8 @@ static const cm_config_key_t keys[] = {
     {"postgres.recycle_minutes", CM_CONFIG_INT, AT(postgres.recycle_minutes), "45", 1, 1440, NULL,
      false, "minutes after which a writing connection is made anew, with 25 % jitter"},
     {"postgres.recycle_tenants", CM_CONFIG_INT, AT(postgres.recycle_tenants), "2000", 1, 1000000,
-     NULL, false, "tenants a connection may touch before it is made anew, after five minutes at the "
+     NULL, false,
+     "tenants a connection may touch before it is made anew, after five minutes at the "
      "earliest (about 25 kB each)"},
     {"redis.uri", CM_CONFIG_TEXT, AT(redis.uri), "redis://127.0.0.1:6379/0", 1, 1024, NULL, false,
      "Redis server: redis://[:password@]host:port/db or unix:///path/to/socket"},

@@ -14,10 +14,9 @@ enum {
     LINE_MAX_BYTES = 256
 };
 
-void cm_progress_start(cm_progress_t *self, const char *what, bool terminal, bool color)
+void cm_progress_start(cm_progress_t *self, const char *what, bool terminal)
 {
-    *self = (cm_progress_t){
-        .what = what, .terminal = terminal, .color = color, .started_ms = cm_clock_mono_ms()};
+    *self = (cm_progress_t){.what = what, .terminal = terminal, .started_ms = cm_clock_mono_ms()};
     self->drawn_ms = terminal ? 0 : self->started_ms;
 }
 

@@ -8,12 +8,12 @@
 
 typedef struct {
     const char *what; /* "tenants" */
-    bool terminal, color;
+    bool terminal;
     bool open;                    /* a line stands on the terminal without its end */
     int64_t started_ms, drawn_ms; /* monotonic */
 } cm_progress_t;
 
-void cm_progress_start(cm_progress_t *self, const char *what, bool terminal, bool color);
+void cm_progress_start(cm_progress_t *self, const char *what, bool terminal);
 /* done of total (0 = unknown); more: further words ("3 failed"), may be "". Draws at most 10 a
  * second. Shows share, rate per second and time left. */
 void cm_progress_update(cm_progress_t *self, uint64_t done, uint64_t total, const char *more);

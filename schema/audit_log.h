@@ -6,8 +6,8 @@
  *
  * A chain cannot show that its end was cut off, nor, without key, that all of it was written anew:
  * the caller of cm_audit_append() logs the head it got back, a command prints it on stderr, so that
- * there is an anchor outside the database, which cm_audit_verify() can be held against. Rule: reliability,
- * section 4.1.
+ * there is an anchor outside the database, which cm_audit_verify() can be held against.
+ * Rule: reliability, section 4.1.
  */
 #ifndef CM_SCHEMA_AUDIT_LOG_H
 #define CM_SCHEMA_AUDIT_LOG_H

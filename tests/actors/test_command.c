@@ -394,7 +394,7 @@ Test(progress, lines_are_plain_where_there_is_no_terminal)
 {
     cm_progress_t progress;
     redirect();
-    cm_progress_start(&progress, "events", false, false);
+    cm_progress_start(&progress, "events", false);
     cm_progress_say(&progress, "line %d is bad", 3);
     cm_progress_update(&progress, 1, 2, "");
     fflush(stderr);

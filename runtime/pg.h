@@ -9,9 +9,9 @@
  * client_min_messages=warning, synchronous_commit=on (we acknowledge what is committed, whatever
  * the server's default), target_session_attrs=read-write unless the URI says otherwise; keepalives
  * and tcp_user_timeout so that a dead peer is noticed within 10 s. A hung server times nothing out,
- * so one that is silent for statement_timeout + 1 to 5 s is given up (in a pipeline, whose answers
- * it keeps back, for one statement_timeout for each of up to 32 statements): never raise that
- * timeout with SET. Resolving a host name blocks.
+ * so one that is silent for statement_timeout + 1 to 5 s is given up (four of these time-outs in a
+ * pipeline, where it answers every eighth statement): never raise that timeout with SET. Resolving
+ * a host name blocks.
  *
  * Error messages carry the primary text only, never DETAIL or CONTEXT: those hold values. For
  * classes 22 and 23 even that one can, so they are told in our words, with the constraint or

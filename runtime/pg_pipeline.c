@@ -12,7 +12,8 @@ enum {
     /* PostgreSQL keeps its answers until 8 kB are full or the Sync comes. Asking for them now and
      * then shows that it is alive and lets us read while it works; each time costs it a system
      * call. */
-    FLUSH_EVERY = 32
+    FLUSH_EVERY = 8, /* statements between two answers, each a system call of the server */
+    SILENT_MAX = 4   /* of them may take their whole time-out: no healthy server is slower */
 };
 
 /* ---- sending ------------------------------------------------------------------------------- */
@@ -356,7 +357,7 @@ static int unheard_statements(const cm_pg_pipeline_t *self)
     int left = self->statement_count - self->statements_over;
     if (self->phase == CM_PG_PHASE_UNDOING || left < 1)
         return 1; /* COMMIT or ROLLBACK */
-    return left < FLUSH_EVERY ? left : FLUSH_EVERY;
+    return left < SILENT_MAX ? left : SILENT_MAX;
 }
 
 cm_status_t cm_pg_pipeline_pump(cm_pg_t *self, bool *ret_done, int *ret_failed, cm_error_t *err)

@@ -128,9 +128,12 @@ const cm_command_t cm_commands[] = {
      cm_command_dead_letters_show},
     {"dead-letters replay", "[ID...]", 0, -1, "publish dead letters again",
      "Device events go to the republisher, others to the topic they came from, with a fresh retry "
-     "count. One that was replayed three times is refused.",
+     "count. One that was replayed three times is refused; exit code 3 when some were refused.",
      FLAGS(dead_replay_flags), true, cm_command_dead_letters_replay},
-    {"dead-letters purge", "[ID...]", 0, -1, "remove dead letters for good", NULL,
+    {"dead-letters purge", "[ID...]", 0, -1, "remove dead letters for good",
+     "Ten thousand at a time, each time with an entry in the audit log; the head of the log is "
+     "told "
+     "on stderr.",
      FLAGS(dead_purge_flags), true, cm_command_dead_letters_purge},
     {"audit list", "", 0, 0, "list what was done to tenants, the newest first", NULL,
      FLAGS(audit_list_flags), true, cm_command_audit_list},

@@ -6,12 +6,20 @@
 #include <time.h>
 
 /* After so many statement time-outs in one tenant the rest of it takes the retry path: other
- * tenants wait behind each of them. */
-enum { QUICK_TRIES_MAX = 3, QUICK_WAIT_MIN_MS = 5, QUICK_WAIT_MAX_MS = 50, TIMEOUTS_MAX = 3 };
+ * tenants wait behind each of them. So it does after so many passing faults with no success between
+ * them, which are no row's: one row of 2000 is found with eleven. */
+enum {
+    QUICK_TRIES_MAX = 3,
+    QUICK_WAIT_MIN_MS = 5,
+    QUICK_WAIT_MAX_MS = 50,
+    TIMEOUTS_MAX = 3,
+    FAULTS_MAX = 12
+};
 
 typedef struct {
     cm_device_store_t *store;
     int timeouts_left; /* below 0: no more tries */
+    int faults_left;   /* likewise */
 } isolation_t;
 
 static cm_status_t isolate_rows(isolation_t *self, cm_device_group_t rows, cm_error_t failure,
@@ -72,7 +80,11 @@ static cm_status_t write_rows(isolation_t *self, cm_device_group_t rows, bool *r
     cm_error_t failure = {0};
     cm_status_t status = try_rows(self, &rows, &failure);
     *ret_good = status == CM_OK;
-    return status == CM_OK ? CM_OK : isolate_rows(self, rows, failure, err);
+    if (status != CM_OK)
+        return isolate_rows(self, rows, failure, err);
+    if (self->faults_left >= 0)
+        self->faults_left = FAULTS_MAX;
+    return CM_OK;
 }
 
 static void wait_a_little(void)
@@ -82,7 +94,19 @@ static void wait_a_little(void)
     nanosleep(&(struct timespec){.tv_nsec = wait_ms * 1000000L}, NULL);
 }
 
-/* Halve rows that failed with a permanent fault or a time-out. When the first half is good, the
+/* Whether some of the rows may be written by themselves. A lock is in the way of all of them, and a
+ * deadlock was between all of them and somebody. */
+static bool may_be_of_some(isolation_t *self, const cm_error_t *failure)
+{
+    if (failure->status == CM_PERMANENT)
+        return true;
+    if (strcmp(failure->code, "57014") == 0)
+        return self->timeouts_left-- > 0;
+    return failure->status == CM_TRANSIENT && strcmp(failure->code, "55P03") != 0 &&
+           !cm_pg_is_quick_retry(failure->code) && self->faults_left-- > 0;
+}
+
+/* Halve rows that failed with a fault that may be of some of them. When the first half is good, the
  * fault is in the second, which need not be tried whole to know it. */
 static cm_status_t halve(isolation_t *self, const cm_device_group_t *rows,
                          const cm_error_t *failure, cm_error_t *err)
@@ -93,7 +117,7 @@ static cm_status_t halve(isolation_t *self, const cm_device_group_t *rows,
     cm_status_t status = write_rows(self, part_of(rows, 0, half), &good, err);
     if (status != CM_OK)
         return status;
-    if (self->timeouts_left < 0) {
+    if (self->timeouts_left < 0 || self->faults_left < 0) {
         fail_rows(self, &second, failure);
         return CM_OK;
     }
@@ -125,8 +149,7 @@ static cm_status_t isolate_rows(isolation_t *self, cm_device_group_t rows, cm_er
         give_up(self, &rows, &failure);
         return CM_OK;
     }
-    bool timed_out = strcmp(failure.code, "57014") == 0 && self->timeouts_left-- > 0;
-    if (rows.count > 1 && (failure.status == CM_PERMANENT || timed_out))
+    if (may_be_of_some(self, &failure) && rows.count > 1)
         return halve(self, &rows, &failure, err);
     fail_rows(self, &rows, &failure);
     return CM_OK;
@@ -135,7 +158,7 @@ static cm_status_t isolate_rows(isolation_t *self, cm_device_group_t rows, cm_er
 static cm_status_t isolate_tenant(cm_device_store_t *store, cm_device_group_t group,
                                   cm_error_t failure, cm_error_t *err)
 {
-    isolation_t self = {store, group.on_trial ? 0 : TIMEOUTS_MAX};
+    isolation_t self = {store, group.on_trial ? 0 : TIMEOUTS_MAX, FAULTS_MAX};
     return isolate_rows(&self, group, failure, err);
 }
 
@@ -145,7 +168,7 @@ static cm_status_t write_each(cm_device_store_t *store, const cm_device_group_t 
 {
     cm_status_t status = CM_OK;
     for (size_t i = 0; status == CM_OK && i < count; i++) {
-        isolation_t self = {store, groups[i].on_trial ? 0 : TIMEOUTS_MAX};
+        isolation_t self = {store, groups[i].on_trial ? 0 : TIMEOUTS_MAX, FAULTS_MAX};
         bool good = false;
         if (is_late(store))
             give_up(&self, &groups[i], NULL);
@@ -158,7 +181,7 @@ static cm_status_t write_each(cm_device_store_t *store, const cm_device_group_t 
 static void give_up_groups(cm_device_store_t *store, const cm_device_group_t *groups, size_t count,
                            size_t bad, const cm_error_t *failure)
 {
-    isolation_t self = {store, 0};
+    isolation_t self = {.store = store};
     for (size_t i = 0; i < count; i++)
         give_up(&self, &groups[i], i == bad ? failure : NULL);
 }

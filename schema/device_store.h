@@ -75,6 +75,8 @@ cm_status_t cm_device_store_try_lock(cm_device_store_t *self, const char *tenant
  * 2 k log2(n) + 1 statements more for k bad rows of n, twice that where removals are among them), a
  * lock time-out, a missing schema or a missing column fails the whole tenant, a statement time-out
  * halves it; after the fourth time-out the rest of it fails, of a tenant on trial after the first.
+ * Another passing fault is bisected too, but it has to be of some rows: after twelve without a
+ * success between them the rest fails.
  * What the patience does not suffice for fails as CM_TRANSIENT / "isolation", unless the tenant's
  * own failure is as good. CM_OK: every item of the write has its result; the error of a FAILED one
  * is CM_TRANSIENT, CM_PERMANENT, CM_MISSING, or CM_MISCONFIGURED of its tenant. CM_UNAVAILABLE,

@@ -367,6 +367,52 @@ Test(device_isolate, after_three_tries_a_deadlock_is_transient)
     store_tear_down(&world);
 }
 
+/* Rows of this platform are refused with a fault that passes. */
+static void refuse_for_now(store_world_t *world, const char *platform)
+{
+    cm_test_sql(world->other,
+                "CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+                " IF new.platform = '%s' THEN RAISE EXCEPTION 'no' USING ERRCODE = '53200'; END IF;"
+                " RETURN new; END $$",
+                platform);
+    cm_test_sql(world->other, "CREATE TRIGGER t BEFORE INSERT OR UPDATE ON tenant_a.devices"
+                              " FOR EACH ROW EXECUTE FUNCTION public.refuse()");
+}
+
+Test(device_isolate, a_passing_fault_of_one_row_takes_no_neighbour_along)
+{
+    store_world_t world = {0};
+    store_set_up(&world);
+    refuse_for_now(&world, "bad");
+    for (size_t bad = 0; bad < N; bad += N - 1) {
+        rows_t rows = make_rows();
+        rows.items[bad].change.device[CM_DEVICE_PLATFORM] = CM_STR("bad");
+        cr_assert(eq(int, write_items(&world, "a", rows.items, N), CM_OK));
+        for (size_t i = 0; i < N; i++)
+            cr_assert(eq(int, rows.items[i].result == CM_CHANGE_FAILED, i == bad), "row %zu", i);
+        cr_expect(eq(int, rows.items[bad].error->status, CM_TRANSIENT));
+        cr_expect(eq(str, (char *)rows.items[bad].error->code, "53200"));
+        free_rows(&rows);
+    }
+    store_tear_down(&world);
+}
+
+Test(device_isolate, a_passing_fault_of_all_rows_is_not_looked_for_in_each)
+{
+    store_world_t world = {0};
+    store_set_up(&world);
+    refuse_for_now(&world, "good");
+    rows_t rows = make_rows();
+    cr_assert(eq(int, write_items(&world, "a", rows.items, N), CM_OK));
+    for (size_t i = 0; i < N; i++) {
+        cr_assert(eq(int, rows.items[i].result, CM_CHANGE_FAILED));
+        cr_assert(eq(int, rows.items[i].error->status, CM_TRANSIENT));
+    }
+    cr_expect(lt(u64, cm_device_store_stats(world.store).statements, 20));
+    free_rows(&rows);
+    store_tear_down(&world);
+}
+
 Test(device_isolate, infrastructure_leaves_every_result_open)
 {
     store_world_t world = {0};

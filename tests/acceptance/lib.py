@@ -28,6 +28,7 @@ HERE = ROOT / "tests" / "acceptance"
 PREFIX = "client-manager"
 WRITER, REPUBLISHER, ERRORS, ACTIVATE = (
     f"{PREFIX}.{name}" for name in ("writer", "republisher", "writer-errors", "activate-customer"))
+ALL_BROKERS = ("redis", "pubsub", "emulator")
 TOPICS = (WRITER, REPUBLISHER, ERRORS, ACTIVATE)
 
 
@@ -236,22 +237,22 @@ def wait(condition, timeout_s, every_s=0.05):
 
 # ---- a run ----------------------------------------------------------------------------------------
 
-def parser(about, seed=1, brokers=False, **defaults):
-    """Flags that all scripts share. brokers: it runs over either."""
+def parser(about, seed=1, brokers=(), **defaults):
+    """Flags that all scripts share. brokers: those it runs over."""
     made = argparse.ArgumentParser(description=about.strip().split("\n")[0])
     made.add_argument("--binary", type=pathlib.Path, default=ROOT / "build/debug/client-manager")
     made.add_argument("--seed", type=int, default=seed)
     made.add_argument("--keep", action="store_true", help="keep servers' directory and logs")
     made.add_argument("--no-fsync", action="store_true", help="servers without fsync")
     if brokers:
-        made.add_argument("--broker", choices=("redis", "pubsub"), default="redis")
+        made.add_argument("--broker", choices=brokers, default=brokers[0])
     for name, value in defaults.items():
         made.add_argument("--" + name.replace("_", "-"), type=type(value), default=value)
     return made
 
 
 def on_pubsub(args):
-    return getattr(args, "broker", "redis") == "pubsub"
+    return getattr(args, "broker", "redis") != "redis"
 
 
 class Run:
@@ -262,10 +263,14 @@ class Run:
         self.settings = {"log.format": "text", **(settings or {})}
         self.dir = tempfile.mkdtemp(prefix="cma-", dir=os.environ.get("ACCEPTANCE_DIR", "/tmp"))
         pg_lines = f"max_connections = 200\nshared_buffers = 256MB\n{pg_extra}"
-        server = pubsub.Server(self.dir, tls) if on_pubsub(args) else None
+        server = None
+        if on_pubsub(args):
+            kind = pubsub.Emulator if args.broker == "emulator" else pubsub.Server
+            server = kind(self.dir, tls)
         self.servers = Servers(self.dir, not args.no_fsync, pg_lines, redis_extra, server)
         self.services, self.children = [], []
         self.failed, self.checks, self.began = [], 0, time.monotonic()
+        self.not_applicable = []
 
     def __enter__(self):
         if not self.args.binary.exists():
@@ -275,7 +280,7 @@ class Run:
                         if k not in ("seed", "binary", "keep", "no_fsync")))
         self.servers.start()
         if self.servers.pubsub:
-            self.manager("broker", "create")
+            self.manager("broker", "create", env=self.servers.pubsub.environment())
         return self
 
     def __exit__(self, kind, value, trace):
@@ -357,13 +362,19 @@ class Run:
             say(f"         {str(fault)[:600]}")
         return not faults
 
+    def lack(self, what, reason):
+        """What these servers cannot show: neither passed nor failed."""
+        self.not_applicable.append(what)
+        say(f"  n/a  {what}: {reason}")
+
     def figure(self, what, value):
         say(f"  --   {what}: {value}")
 
     def end(self):
         seconds = time.monotonic() - self.began
+        lacking = f"{len(self.not_applicable)} not applicable, " if self.not_applicable else ""
         say(f"{'FAIL' if self.failed else 'PASS'} {self.name}: {self.checks} checks, "
-            f"{len(self.failed)} failed, seed {self.args.seed}, {seconds:.0f} s")
+            f"{len(self.failed)} failed, {lacking}seed {self.args.seed}, {seconds:.0f} s")
         for what in self.failed:
             say(f"  failed: {what}")
         return 1 if self.failed else 0
@@ -371,6 +382,10 @@ class Run:
 
 def main(name, body, args, **options):
     """Run body(run); print the verdict whatever happens; exit."""
+    absent = pubsub.why_no_emulator() if getattr(args, "broker", "") == "emulator" else None
+    if absent:
+        say(f"{name}: not run: {absent}")
+        sys.exit(3)
     run = Run(name, args, **options)
     try:
         with run:

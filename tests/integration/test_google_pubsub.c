@@ -503,7 +503,7 @@ Test(google_pubsub, waiting_pulls_do_not_hold_up_a_publish)
     cr_assert(eq(llong, cm_test_pubsub_stat(&server, "calls.pull.answers.200"), 0));
 }
 
-/* ---- leases, keys, silence ------------------------------------------------------------------- */
+/* ---- leases, silence ------------------------------------------------------------------------- */
 
 Test(google_pubsub, extends_no_lease_for_longer_than_it_may)
 {
@@ -534,47 +534,6 @@ Test(google_pubsub, counts_a_lease_from_the_first_byte_of_its_answer)
     cm_test_await_deliveries(&client, 1); /* another request has got it by then */
     cm_test_await_counter(&client, &client.lapsed_count, 1); /* dropped, and counted */
     cr_assert(eq(sz, client.delivered, 1));
-}
-
-Test(google_pubsub, carries_ordering_keys_and_their_order)
-{
-    open_with("\"ackDeadlineSeconds\":10,\"enableMessageOrdering\":true", NULL);
-    char body[8];
-    for (int i = 0; i < 30; i++) {
-        snprintf(body, sizeof body, "%d", i);
-        cm_message_t message = {.body = cm_str(body),
-                                .ordering_key =
-                                    i % 3 ? cm_str(i % 3 == 1 ? "a" : "b") : CM_STR_NONE};
-        cm_broker_publish(client.broker, NAME, &message, 1);
-    }
-    cm_test_keep_pulling(&client, 0, 100);
-    int last[2] = {0, 0};
-    for (size_t done = 0; done < 30;) { /* of one key the next comes after an acknowledgement */
-        cm_test_await_deliveries(&client, done + 1);
-        for (; done < client.delivered; done++) {
-            const cm_test_delivery_t *got = &client.deliveries[done];
-            int number = atoi(got->body.ptr);
-            if (number % 3) {
-                cr_assert(cm_str_is(got->ordering_key, number % 3 == 1 ? "a" : "b"));
-                cr_assert(gt(int, number, last[number % 3 - 1]));
-                last[number % 3 - 1] = number;
-            } else {
-                cr_assert(zero(ptr, (void *)got->ordering_key.ptr));
-            }
-            cm_broker_ack(client.broker, &got->lease, 1);
-        }
-    }
-    cm_test_await_settled(&client);
-}
-
-Test(google_pubsub, carries_a_message_that_has_nothing)
-{
-    open_with(NULL, NULL);
-    cm_broker_publish(client.broker, NAME, &(cm_message_t){.body = CM_STR("")}, 1);
-    cm_broker_pull(client.broker, 0, 10);
-    cm_test_await_deliveries(&client, 1);
-    cr_assert(eq(sz, client.deliveries[0].body.len, 0));
-    cr_assert(eq(sz, client.deliveries[0].attribute_count, 0));
 }
 
 Test(google_pubsub, requests_that_bring_nothing_though_there_is_something_are_begun_anew)

@@ -1,8 +1,8 @@
 /* broker_harness - a client of a broker that writes down every event, and the loop that drives it.
  *
- * Each driver is one row of cm_test_brokers; the conformance suite runs once for each row. A test
- * opens one or more clients, each with a loop of its own: a client whose loop is not run is a
- * process that is stopped.
+ * A row of cm_test_brokers is a driver with a server; the conformance suite runs once for each row
+ * that can be had here. A test opens one or more clients, each with a loop of its own: a client
+ * whose loop is not run is a process that is stopped.
  */
 #ifndef CM_TESTS_SUPPORT_BROKER_HARNESS_H
 #define CM_TESTS_SUPPORT_BROKER_HARNESS_H
@@ -12,6 +12,10 @@ enum { CM_TEST_SUBSCRIPTIONS = 160, CM_TEST_DEADLINE_MS = 15000 };
 
 typedef struct cm_test_server cm_test_server_t;
 
+typedef struct { /* what a row's server cannot show, and why */
+    const char *behaviour, *reason;
+} cm_test_lack_t;
+
 typedef struct {
     const char *name;
     const cm_broker_driver_t *driver;
@@ -19,10 +23,20 @@ typedef struct {
     cm_test_server_t *(*start)(char uri[256]);
     void (*stop)(cm_test_server_t *server);
     void (*cut)(cm_test_server_t *server);
+    void (*find)(char why_not[256]); /* "" when it can be had here; NULL = always */
+    const cm_test_lack_t *lacks;     /* ends with {0}; NULL = none */
 } cm_test_broker_row_t;
 
+enum { CM_TEST_BROKERS_MAX = 8 };
+
 extern const cm_test_broker_row_t cm_test_brokers[];
-extern const size_t cm_test_broker_count;
+/* Numbers of the rows that can be had here, of those that CM_TEST_BROKERS names ("redis,pubsub");
+ * unset = all. Returns how many. */
+size_t cm_test_broker_rows(size_t rows[CM_TEST_BROKERS_MAX]);
+/* Print which rows cannot be had, and why. */
+void cm_test_broker_note_absent(void);
+/* Skip the running test when row lacks this behaviour, and print a line that says so. */
+void cm_test_broker_need(const cm_test_broker_row_t *row, const char *behaviour);
 
 typedef struct { /* a delivery, copied */
     cm_lease_t lease;
@@ -97,6 +111,9 @@ void cm_test_await_counter(cm_test_client_t *self, const size_t *counter, size_t
 void cm_test_await_settled(cm_test_client_t *self);
 cm_broker_depth_t cm_test_depth(cm_test_client_t *self, int subscription);
 
+/* Pull until `count` more are delivered, never more. A pull may find nothing while the broker is
+ * busy: it is repeated. No pull is open afterwards. */
+void cm_test_take(cm_test_client_t *self, int subscription, size_t count);
 /* Publish body (text) without attributes and wait for the confirmation. */
 void cm_test_publish(cm_test_client_t *self, const char *topic, const char *body);
 /* Pull again whenever a pull ends, each up to max. */

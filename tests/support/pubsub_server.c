@@ -53,6 +53,36 @@ void cm_test_pubsub_start(cm_test_pubsub_t *self, const char *const *options)
     snprintf(self->uri, sizeof self->uri, "http://127.0.0.1:%d/projects/test", self->port);
 }
 
+void cm_test_pubsub_start_emulator(cm_test_pubsub_t *self, const char *option)
+{
+    char number[16];
+    const char *argv[] = {CM_TEST_SUPPORT "/pubsub_emulator", "--port", number, option, NULL};
+    snprintf(number, sizeof number, "%d", self->port);
+    /* SIGKILL takes the emulator itself along. */
+    FILE *said = spawn(argv, SIGKILL, &self->pid, &self->stdin_fd);
+    int own = 0; /* read to the end of the line: it must not meet a closed pipe */
+    if (!said || fscanf(said, "port %d emulator %d", &self->port, &own) != 2)
+        cr_fatal("%s/pubsub_emulator does not start", CM_TEST_SUPPORT);
+    fclose(said);
+    snprintf(self->uri, sizeof self->uri, "http://127.0.0.1:%d/projects/test", self->port);
+}
+
+void cm_test_pubsub_find_emulator(char why[256])
+{
+    const char *argv[] = {CM_TEST_SUPPORT "/pubsub_emulator", "--find", NULL};
+    pid_t pid = 0;
+    int stdin_fd = -1, code = 0;
+    FILE *said = spawn(argv, SIGKILL, &pid, &stdin_fd);
+    if (!said || !fgets(why, 256, said))
+        snprintf(why, 256, "%s/pubsub_emulator says nothing", CM_TEST_SUPPORT);
+    why[strcspn(why, "\n")] = '\0';
+    fclose(said);
+    close(stdin_fd);
+    waitpid(pid, &code, 0);
+    if (WIFEXITED(code) && WEXITSTATUS(code) == 0)
+        why[0] = '\0';
+}
+
 void cm_test_pubsub_start_tls(cm_test_pubsub_t *self)
 {
     char number[16];

@@ -23,6 +23,11 @@ typedef struct {
 
 /* options: of the command line, "--hold", "2", NULL; NULL = none. */
 void cm_test_pubsub_start(cm_test_pubsub_t *self, const char *const *options);
+/* Google's own emulator in its place, where it is installed (tests/support/pubsub_emulator): no
+ * faults and no statistics, only calls of the API and cuts. option: "--poll" or NULL. */
+void cm_test_pubsub_start_emulator(cm_test_pubsub_t *self, const char *option);
+/* "" when the emulator is installed, else why it cannot be had, in one line. */
+void cm_test_pubsub_find_emulator(char why[256]);
 /* TLS and HTTP/2 in front of a server that runs. */
 void cm_test_pubsub_start_tls(cm_test_pubsub_t *self);
 /* The same with another certificate, which ca_file does not vouch for, and with its own again. */

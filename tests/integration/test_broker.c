@@ -1,7 +1,6 @@
-/* The conformance suite: what every driver of runtime/broker promises. Runs once for each row of
- * cm_test_brokers that can be had here: Redis, the stand-in of Pub/Sub, and Google's emulator where
- * it is installed. What only one broker can do or suffer is tested beside, as in
- * test_redis_streams.c. */
+/* The conformance suite: what every driver of runtime/broker promises, on each row of
+ * cm_test_brokers that can be had here (Google's emulator: where it is installed). What only one
+ * broker can do or suffer is tested beside, as in test_redis_streams.c. */
 #include "runtime/clock.h"
 #include "tests/support/broker_harness.h"
 

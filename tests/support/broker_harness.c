@@ -129,7 +129,7 @@ static bool is_asked_for(const char *name)
     const char *names = getenv("CM_TEST_BROKERS");
     size_t length = strlen(name);
     if (!names || !names[0])
-        return true;
+        names = "redis,pubsub"; /* an emulator is a Java process for each test */
     for (; *names; names += strcspn(names, ","), names += *names == ',')
         if (strcspn(names, ",") == length && strncmp(names, name, length) == 0)
             return true;

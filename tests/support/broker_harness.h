@@ -31,7 +31,7 @@ enum { CM_TEST_BROKERS_MAX = 8 };
 
 extern const cm_test_broker_row_t cm_test_brokers[];
 /* Numbers of the rows that can be had here, of those that CM_TEST_BROKERS names ("redis,pubsub");
- * unset = all. Returns how many. */
+ * unset = those two. Returns how many. */
 size_t cm_test_broker_rows(size_t rows[CM_TEST_BROKERS_MAX]);
 /* Print which rows cannot be had, and why. */
 void cm_test_broker_note_absent(void);

@@ -106,7 +106,8 @@ static cm_status_t read_more(publish_t *self, lines_t *lines, cm_error_t *err)
     if (left > LINE_BYTES_MAX)
         return cm_error_set(err, CM_PERMANENT, NULL, "%s:%llu: is longer than %d MiB", lines->name,
                             (unsigned long long)lines->number + 1, LINE_BYTES_MAX >> 20);
-    memmove(lines->bytes.data, lines->bytes.data + lines->taken, left);
+    if (lines->taken) /* else there may be no memory yet */
+        memmove(lines->bytes.data, lines->bytes.data + lines->taken, left);
     lines->bytes.len = left;
     lines->taken = 0;
     cm_buffer_reserve(&lines->bytes, READ_BYTES);

@@ -275,7 +275,7 @@ static void settle_batch(gateway_t *self, batch_t *batch, const cm_outcome_frame
         const cm_outcome_t *outcome = &frame->items[i];
         assert(outcome->lease == batch->leases[i]); /* outcomes keep the order of the batch */
         if (outcome->kind == CM_OUTCOME_RETRY || outcome->kind == CM_OUTCOME_REJECT) {
-            cm_gateway_publish(self, source, outcome);
+            cm_gateway_publish(self, source, outcome, batch->publish_ms[i]);
             continue;
         }
         kinds[outcome->kind]++;

@@ -76,6 +76,7 @@ typedef struct publish { /* a retry or dead letter on its way, acknowledged once
     bool refused;          /* failed for a reason that a person must set right */
     bool lapsed;           /* its delivery comes again: not to be repeated */
     unsigned failures;
+    int64_t publish_ms;   /* epoch: of the delivery */
     int64_t repeat_at_ms; /* monotonic */
     UT_hash_handle hh, by_lease;
 } publish_t;
@@ -130,7 +131,9 @@ size_t cm_gateway_in_hand(const gateway_t *self, bool device_only);
 
 /* ---- publishing (gateway_publish.c) ---------------------------------------------------------- */
 
-void cm_gateway_publish(gateway_t *self, source_t *source, const cm_outcome_t *outcome);
+/* publish_ms: of the delivery that it is the outcome of, epoch. */
+void cm_gateway_publish(gateway_t *self, source_t *source, const cm_outcome_t *outcome,
+                        int64_t publish_ms);
 void cm_gateway_published(gateway_t *self, uint64_t token, cm_status_t status,
                           const cm_error_t *err);
 void cm_gateway_republish(gateway_t *self); /* what failed before */

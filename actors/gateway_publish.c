@@ -3,15 +3,17 @@
 #include "runtime/broker/message.h"
 #include "runtime/clock.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 
 /* Between two tries of one publish. Thousands may wait while Redis is short of memory, and each try
  * costs it a refusal; each has its own time, since one topic may be at fault alone. */
 enum { REPEAT_MIN_MS = 100, REPEAT_MAX_MS = 5000, REPEAT_DOUBLINGS = 6 };
 
-/* What the broker will not store as it is comes again after so long: by then somebody may have
- * raised a limit, and until then it is in nobody's way. Within what any broker can defer. */
-enum { UNFIT_DEFER_MS = 300000 };
+/* What the broker will not store as it is comes again after as long as it is old, within these: it
+ * may have been the broker's error, or somebody may raise a limit, and until then it is in nobody's
+ * way. Within what any broker can defer. */
+enum { UNFIT_MIN_MS = 5000, UNFIT_MAX_MS = 300000 };
 
 static void set_refused(gateway_t *self, publish_t *publish, const cm_error_t *err)
 {
@@ -32,7 +34,8 @@ static void publish_free(gateway_t *self, publish_t *publish)
     free(publish);
 }
 
-void cm_gateway_publish(gateway_t *self, source_t *source, const cm_outcome_t *outcome)
+void cm_gateway_publish(gateway_t *self, source_t *source, const cm_outcome_t *outcome,
+                        int64_t publish_ms)
 {
     cm_subscription_id_t to =
         outcome->kind == CM_OUTCOME_RETRY ? source->table->retry : source->table->reject;
@@ -52,6 +55,7 @@ void cm_gateway_publish(gateway_t *self, source_t *source, const cm_outcome_t *o
     publish->source = source;
     publish->lease = outcome->lease;
     publish->kind = outcome->kind;
+    publish->publish_ms = publish_ms;
     cm_subscription_topic(to, self->options->broker.prefix, publish->topic);
     HASH_ADD(hh, self->publishes, token, sizeof publish->token, publish);
     HASH_ADD(by_lease, self->publishes_by_lease, lease, sizeof publish->lease, publish);
@@ -75,14 +79,18 @@ static void give_up(gateway_t *self, publish_t *publish, const cm_error_t *err)
     cm_str_t id = cm_attribute_get(message->attributes, message->attribute_count,
                                    CM_ATTRIBUTE_ORIGIN_MESSAGE_ID);
     unsigned withheld = 0;
+    int64_t now_ms = cm_clock_epoch_ms(), wait_ms = now_ms - publish->publish_ms;
+    wait_ms = wait_ms < UNFIT_MIN_MS   ? UNFIT_MIN_MS
+              : wait_ms > UNFIT_MAX_MS ? UNFIT_MAX_MS
+                                       : wait_ms;
     cm_metric_add(self->publishes_unfit, 1);
     if (cm_log_allowed(&self->unfit_log, 1000, &withheld))
         cm_log(CM_LOG_ERROR, "gateway", "publish refused for good, delivery deferred",
-               "topic=%s message=\"%.*s\" body_bytes=%zu deferred_ms=%d code=\"%s\" withheld=%u "
-               "cause=\"%s\"",
-               publish->topic, CM_STR_ARG(id), message->body.len, UNFIT_DEFER_MS, err->code,
-               withheld, err->message);
-    cm_broker_defer(self->broker, publish->lease, cm_clock_epoch_ms() + UNFIT_DEFER_MS);
+               "topic=%s message=\"%.*s\" body_bytes=%zu deferred_ms=%" PRId64
+               " code=\"%s\" withheld=%u cause=\"%s\"",
+               publish->topic, CM_STR_ARG(id), message->body.len, wait_ms, err->code, withheld,
+               err->message);
+    cm_broker_defer(self->broker, publish->lease, now_ms + wait_ms);
     cm_gateway_ledger_ended(self, publish->source, CM_OUTCOME_DEFER, 1);
     publish_free(self, publish);
 }

@@ -4,6 +4,7 @@
 #include "runtime/clock.h"
 #include "runtime/hash.h"
 
+#include <signal.h>
 #include <stdlib.h>
 
 enum { TICK_MS = 20 };
@@ -153,6 +154,7 @@ cm_status_t cm_publisher_open(cm_publisher_t **ret_publisher, const cm_options_t
     cm_publisher_t *self = calloc(1, sizeof *self);
     if (!self)
         abort();
+    signal(SIGPIPE, SIG_IGN); /* a link that broke is an error of that write, as in the service */
     self->options = options;
     self->rate = rate;
     self->patience_ms = CM_PUBLISHER_OPEN_MS;

@@ -213,7 +213,8 @@ static bool is_sleeping(void *ctx)
 {
     world_t *world = ctx;
     return ask(world->other, "SELECT count(*) FROM pg_stat_activity WHERE query LIKE "
-                             "'SELECT pg_sleep%' AND state = 'active'") == 1;
+                             "'SELECT pg_sleep%' AND state = 'active'"
+                             " AND datname = current_database()") == 1;
 }
 
 Test(pg_pipeline, terminated_session_is_unavailable_and_reconnects, .timeout = 30)
@@ -227,7 +228,8 @@ Test(pg_pipeline, terminated_session_is_unavailable_and_reconnects, .timeout = 3
     cr_assert(eq(int, cm_pg_pipeline_send(world.pg, &world.err), CM_OK));
     cr_assert(cm_test_wait(is_sleeping, &world, 10000));
     must(world.other, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE "
-                      "'SELECT pg_sleep%' AND state = 'active' AND pid <> pg_backend_pid()");
+                      "'SELECT pg_sleep%' AND state = 'active' AND pid <> pg_backend_pid()"
+                      " AND datname = current_database()");
     cr_expect(eq(int, cm_pg_pipeline_wait(world.pg, &world.failed, &world.err), CM_UNAVAILABLE));
     cr_expect(eq(int, world.failed, -1));
     cr_expect(eq(str, world.err.code, "57P01"));

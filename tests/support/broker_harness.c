@@ -6,6 +6,7 @@
 
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -354,6 +355,7 @@ void cm_test_client_begin_with(cm_test_client_t *self, const cm_broker_driver_t 
 void cm_test_client_begin_as(cm_test_client_t *self, const cm_broker_driver_t *driver,
                              const cm_broker_options_t *options)
 {
+    signal(SIGPIPE, SIG_IGN); /* as the program does: links are cut here */
     *self = (cm_test_client_t){.loop = zloop_new(), .arena = cm_arena_new(65536)};
     cm_broker_events_t events = {
         .ctx = self,

@@ -311,6 +311,17 @@ static void print_bar(const char *what, double value)
     putchar('\n');
 }
 
+static void print_shares(const report_t *self, const char *profile)
+{
+    const char *const ceilings[] = {floor_of(self, profile), "statements"};
+    printf("  tenants: %s\n", profile);
+    for (size_t i = 0; i < sizeof ceilings / sizeof ceilings[0]; i++) {
+        figure_t share = ratio(self, profile, ceilings[i], BY_RATE);
+        if (share.count)
+            print_bar(ceilings[i], share.median);
+    }
+}
+
 static void print_picture(const report_t *self)
 {
     size_t i;
@@ -318,12 +329,20 @@ static void print_picture(const report_t *self)
     printf("\nThe service as a share of its ceilings (| at %.2f, full width 1.00)\n", TARGET);
     json_array_foreach(self->names, i, name)
     {
-        const char *profile = json_string_value(name), *floor = floor_of(self, profile);
-        printf("  tenants: %s\n", profile);
-        if (*floor)
-            print_bar(floor, ratio(self, profile, floor, BY_RATE).median);
-        print_bar("statements", ratio(self, profile, "statements", BY_RATE).median);
+        print_shares(self, json_string_value(name));
     }
+}
+
+static bool has_ceilings(const report_t *self)
+{
+    size_t i;
+    json_t *line;
+    json_array_foreach(self->lines, i, line)
+    {
+        if (strcmp(text_of(line, "variant"), "statements") == 0)
+            return true;
+    }
+    return false;
 }
 
 static void print_conditions(const report_t *self)
@@ -352,7 +371,8 @@ int main(int argc, char **argv)
     {
         print_profile(&self, json_string_value(name));
     }
-    print_picture(&self);
+    if (has_ceilings(&self))
+        print_picture(&self);
     if (argc > 1) {
         json_t *all = json_pack("{s:O, s:O, s:O}", "conditions", self.conditions, "profiles",
                                 self.result, "runs", self.lines);

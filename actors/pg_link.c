@@ -8,11 +8,11 @@
 enum { RECYCLE_TENANTS_AGE_MS = 5 * 60000 };
 
 void cm_pg_link_open(cm_pg_link_t *self, const cm_options_t *options, const char *name,
-                     cm_reporter_t *reporter)
+                     cm_role_t role, cm_reporter_t *reporter)
 {
     *self = (cm_pg_link_t){.name = name, .options = options, .reporter = reporter};
     snprintf(self->application, sizeof self->application, "client-manager %s", name);
-    cm_pg_options_t pg = cm_options_pg(options, self->application);
+    cm_pg_options_t pg = cm_options_pg_as(options, self->application, role);
     self->pg = cm_pg_new(&pg);
     cm_breaker_init(&self->breaker, (int)options->breaker.open_after,
                     (int)options->breaker.probe_min_ms, (int)options->breaker.probe_max_ms,

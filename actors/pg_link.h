@@ -25,8 +25,9 @@ typedef struct {
     cm_metric_t *connects, *failures, *state;
 } cm_pg_link_t;
 
+/* role: of its sessions, while postgres.roles is on. */
 void cm_pg_link_open(cm_pg_link_t *self, const cm_options_t *options, const char *name,
-                     cm_reporter_t *reporter);
+                     cm_role_t role, cm_reporter_t *reporter);
 void cm_pg_link_close(cm_pg_link_t *self);
 
 /* A usable connection: the one that is there, or a new one if the breaker allows an attempt now.

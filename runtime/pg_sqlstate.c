@@ -220,6 +220,25 @@ static bool is_refused_option(const char *sqlstate)
            strncmp(sqlstate, "0A", 2) == 0;
 }
 
+/* Other things are refused with these codes, too, but the server names what it means. */
+static bool is_refused_role(const cm_pg_options_t *options, const char *code, const char *text)
+{
+    return *options->role && (strcmp(code, "22023") == 0 || strcmp(code, "42501") == 0) &&
+           strstr(text, options->role);
+}
+
+static cm_status_t refuse_role(const cm_pg_options_t *options, const PGconn *conn, const char *code,
+                               cm_error_t *err)
+{
+    const char *why = strcmp(code, "22023") == 0 ? "does not exist" : "is not granted to the login";
+    const char *login = PQuser(conn) ? PQuser(conn) : "";
+    if (!options->role_mend)
+        return cm_error_set(err, CM_MISCONFIGURED, "role", "role %s %s %s", options->role, why,
+                            login);
+    return cm_error_set(err, CM_MISCONFIGURED, "role", "role %s %s; run `%s %s`", options->role,
+                        why, options->role_mend, login);
+}
+
 cm_status_t cm_pg_error_of_connect(cm_pg_t *self, const PGconn *conn, cm_error_t *err)
 {
     char line[CM_ERROR_MESSAGE_MAX];
@@ -229,6 +248,8 @@ cm_status_t cm_pg_error_of_connect(cm_pg_t *self, const PGconn *conn, cm_error_t
         char code[6];
         bool known = false;
         snprintf(code, sizeof code, "%.5s", found);
+        if (is_refused_role(&self->options, code, found))
+            return refuse_role(&self->options, conn, code, err);
         cm_status_t status = cm_pg_classify(code, &known);
         self->unclassified += known || is_refused_option(code) ? 0 : 1;
         if (status != CM_MISCONFIGURED)

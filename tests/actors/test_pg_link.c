@@ -21,7 +21,7 @@ static void set_up(world_t *self)
         (cm_options_t){.postgres = {.recycle_minutes = 45, .recycle_tenants = TENANTS},
                        .breaker = {.open_after = 3, .probe_min_ms = 10, .probe_max_ms = 100}};
     cr_assert(eq(int, cm_reporter_open(&self->reporter, NULL, "test", &err), CM_OK));
-    cm_pg_link_open(&self->link, &self->options, "test", &self->reporter);
+    cm_pg_link_open(&self->link, &self->options, "test", CM_ROLE_NONE, &self->reporter);
     cr_assert(eq(int, cm_pg_link_up(&self->link, NULL, 0, &err), CM_OK));
 }
 

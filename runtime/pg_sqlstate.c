@@ -230,13 +230,16 @@ static bool is_refused_role(const cm_pg_options_t *options, const char *code, co
 static cm_status_t refuse_role(const cm_pg_options_t *options, const PGconn *conn, const char *code,
                                cm_error_t *err)
 {
-    const char *why = strcmp(code, "22023") == 0 ? "does not exist" : "is not granted to the login";
     const char *login = PQuser(conn) ? PQuser(conn) : "";
-    if (!options->role_mend)
-        return cm_error_set(err, CM_MISCONFIGURED, "role", "role %s %s %s", options->role, why,
-                            login);
-    return cm_error_set(err, CM_MISCONFIGURED, "role", "role %s %s; run `%s %s`", options->role,
-                        why, options->role_mend, login);
+    if (strcmp(code, "22023") == 0)
+        cm_error_set(err, CM_MISCONFIGURED, "role", "role %s does not exist", options->role);
+    else
+        cm_error_set(err, CM_MISCONFIGURED, "role", "role %s is not granted to login %.63s",
+                     options->role, login);
+    if (err && options->role_mend)
+        cm_error_set(err, CM_MISCONFIGURED, "role", "%s; run `%s %.63s`", err->message,
+                     options->role_mend, login);
+    return CM_MISCONFIGURED;
 }
 
 cm_status_t cm_pg_error_of_connect(cm_pg_t *self, const PGconn *conn, cm_error_t *err)

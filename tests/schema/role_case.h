@@ -83,8 +83,10 @@ static inline cm_migrate_progress_t role_prepare_all(role_world_t *self, cm_pg_t
 static inline cm_pg_t *role_session(const role_world_t *self, cm_role_t role)
 {
     cm_error_t err = {0};
-    cm_pg_options_t options = {.uri = self->login_uri, .application_name = "test",
-                               .statement_timeout_ms = 60000, .prepared_max = 16};
+    cm_pg_options_t options = {.uri = self->login_uri,
+                               .application_name = "test",
+                               .statement_timeout_ms = 60000,
+                               .prepared_max = 16};
     cm_role_name(self->prefix, role, options.role);
     cm_pg_t *pg = cm_pg_new(&options);
     if (cm_pg_connect(pg, NULL, &err) != CM_OK)

@@ -38,17 +38,18 @@ void cm_pg_link_record(cm_pg_link_t *self, cm_status_t status, const cm_error_t 
     cm_metric_set(self->state, self->breaker.state != CM_BREAKER_CLOSED);
     if (failed) {
         cm_metric_add(self->failures, 1);
-        if (!self->down_told) {
+        /* A server that was away may come back without our right: that is news. */
+        if (self->told == CM_OK || (status == CM_MISCONFIGURED && self->told != status)) {
             cm_log(CM_LOG_WARN, self->name, "database away, consumption pauses",
                    "class=%s code=\"%s\" cause=\"%s\"", cm_status_name(status), err->code,
                    err->message);
             cm_reporter_state(self->reporter,
                               status == CM_UNAVAILABLE ? CM_ACTOR_PAUSED : CM_ACTOR_STOPPED,
                               err->message);
+            self->told = status;
         }
-        self->down_told = true;
-    } else if (self->down_told) {
-        self->down_told = false;
+    } else if (self->told != CM_OK) {
+        self->told = CM_OK;
         cm_log(CM_LOG_INFO, self->name, "database back", NULL);
         cm_reporter_state(self->reporter, CM_ACTOR_RUNNING, "");
     }

@@ -65,3 +65,27 @@ Test(pg_link, an_old_one_is_made_anew)
     expect_connects(&world, 0, 2);
     tear_down(&world);
 }
+
+static void record(world_t *self, cm_status_t status, const char *message)
+{
+    cm_error_t err = {0};
+    cm_error_set(&err, status, "test", "%s", message);
+    cm_pg_link_record(&self->link, status, &err);
+}
+
+/* A server that was away may come back and refuse us; that takes a person, so it is told. */
+Test(pg_link, a_refusal_is_told_although_the_database_was_away_already)
+{
+    world_t world = {0};
+    set_up(&world);
+    record(&world, CM_UNAVAILABLE, "away");
+    cr_expect(eq(int, world.reporter.state, CM_ACTOR_PAUSED));
+    record(&world, CM_MISCONFIGURED, "role is missing");
+    cr_expect(eq(int, world.reporter.state, CM_ACTOR_STOPPED));
+    cr_expect(eq(str, world.reporter.text, "role is missing"));
+    record(&world, CM_UNAVAILABLE, "away");
+    cr_expect(eq(str, world.reporter.text, "role is missing"));
+    record(&world, CM_OK, "");
+    cr_expect(eq(int, world.reporter.state, CM_ACTOR_RUNNING));
+    tear_down(&world);
+}

@@ -374,19 +374,21 @@ cm_status_t cm_database_list_outside(cm_pg_t *pg, const char *admin_schema, cons
     cm_buffer_printf(&sql, "WITH wanted AS (SELECT t.name, array_agg(grantee || ' ' || privilege"
                            " ORDER BY grantee, privilege) AS rights FROM (VALUES ");
     cm_role_tenant_grants(&sql, prefix);
+    /* pg_class in one pass: no index of it finds the relations of a schema. */
     cm_buffer_printf(
         &sql,
         ") AS t(name, grantee, list), unnest(string_to_array(list, ', ')) AS privilege"
         " GROUP BY t.name), ours AS (SELECT oid, rolname::text COLLATE \"default\" AS name"
-        " FROM pg_roles WHERE rolname = ANY($2))"
-        " SELECT t.id FROM @schema@.tenants AS t JOIN pg_namespace AS n ON nspname = t.schema_name"
-        " WHERE pg_get_userbyid(nspowner) <> $1 OR EXISTS (SELECT FROM pg_class AS c"
-        " LEFT JOIN wanted AS w ON w.name = relname"
-        " WHERE relnamespace = n.oid AND relkind IN ('r', 'p')"
-        " AND (pg_get_userbyid(relowner) <> $1 OR w.rights IS DISTINCT FROM"
+        " FROM pg_roles WHERE rolname = ANY($2)), me AS (SELECT oid FROM pg_roles"
+        " WHERE rolname = $1), schemas AS (SELECT relnamespace AS oid,"
+        " bool_or(relowner <> me.oid OR w.rights IS DISTINCT FROM"
         " (SELECT array_agg(o.name || ' ' || privilege_type ORDER BY o.name, privilege_type)"
-        " FROM aclexplode(relacl) AS a JOIN ours AS o ON o.oid = a.grantee)))"
-        " ORDER BY t.id");
+        " FROM aclexplode(relacl) AS a JOIN ours AS o ON o.oid = a.grantee)) AS outside"
+        " FROM pg_class CROSS JOIN me LEFT JOIN wanted AS w ON w.name = relname"
+        " WHERE relkind IN ('r', 'p') GROUP BY relnamespace)"
+        " SELECT t.id FROM @schema@.tenants AS t JOIN pg_namespace AS n ON nspname = t.schema_name"
+        " LEFT JOIN me ON true LEFT JOIN schemas AS s ON s.oid = n.oid"
+        " WHERE nspowner <> me.oid OR me.oid IS NULL OR s.outside ORDER BY t.id");
     char others[4 * CM_ROLE_NAME_MAX + 8], names[4][CM_ROLE_NAME_MAX];
     snprintf(others, sizeof others, "{%s,%s,%s,%s}", cm_role_name(prefix, CM_ROLE_WRITER, names[0]),
              cm_role_name(prefix, CM_ROLE_PURGER, names[1]),

@@ -136,14 +136,17 @@ cm_status_t cm_role_end_ddl(cm_pg_t *pg, const char *prefix, const char *schema,
 
 /* ---- granting ------------------------------------------------------------------------------- */
 
-/* Tables, and the sequences that have a row above. Devices first, then as writers lock. */
+/* Tables, and the sequences that have a row above. Devices first, then as writers lock. Asked of
+ * pg_depend, because no index of pg_class finds the relations of a schema. */
 static cm_status_t list_relations(cm_pg_t *pg, const char *schema, const char *kinds,
                                   PGresult **ret_result, cm_error_t *err)
 {
     const char *values[] = {schema, kinds};
     return cm_pg_query(pg,
-                       "SELECT relname, pg_get_userbyid(relowner) FROM pg_class AS c"
-                       " JOIN pg_namespace AS n ON n.oid = c.relnamespace"
+                       "SELECT relname, pg_get_userbyid(relowner) FROM pg_namespace AS n"
+                       " JOIN pg_depend AS d ON refclassid = 'pg_namespace'::regclass"
+                       " AND refobjid = n.oid AND classid = 'pg_class'::regclass"
+                       " JOIN pg_class AS c ON c.oid = objid"
                        " WHERE nspname = $1 AND relkind::text = ANY(string_to_array($2, NULL))"
                        " ORDER BY array_position(ARRAY['devices', 'device_tombstones',"
                        " 'contact_tombstones', 'push_verdicts_held'], relname::text), relname",

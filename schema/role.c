@@ -31,7 +31,7 @@ static const struct {
     {CM_ROLE_ADMIN, "audit_log", NULL, NULL, NULL, "SELECT, INSERT"},
     {CM_ROLE_ADMIN, "push_brakes", ALL, NULL, "SELECT", NULL},
     {CM_ROLE_ADMIN, "erasure_key", "SELECT, INSERT", "SELECT, INSERT", NULL, NULL},
-    {CM_ROLE_ADMIN, "erasures_pending", "SELECT", ALL, NULL, NULL},
+    {CM_ROLE_ADMIN, "erasures_pending", "SELECT, INSERT", "SELECT, INSERT", NULL, NULL},
     {CM_ROLE_ADMIN, "tenant_deletions", "SELECT", "SELECT", "SELECT", NULL},
     {CM_ROLE_TENANT, "devices", ALL, "SELECT, UPDATE, DELETE", "SELECT", NULL},
     {CM_ROLE_TENANT, "device_tombstones", KEEP, ALL, NULL, NULL},

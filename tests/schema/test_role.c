@@ -167,27 +167,12 @@ Test(role, a_migration_grants_what_it_adds, .timeout = 60)
     role_world_close(&world);
 }
 
-Test(role, ddl_drops_a_schema, .timeout = 60)
-{
-    role_world_t world;
-    open_prepared(&world);
-    {
-        CM_CLEANUP(cm_pg_destroy) cm_pg_t *pg = role_session(&world, CM_ROLE_DDL);
-        cm_tenant_change_t change;
-        cr_assert(eq(int, cm_tenant_schema_drop(pg, CM_TEST_ADMIN, "1", 2000, &change, &world.err),
-                     CM_OK),
-                  "%s %s", world.err.code, world.err.message);
-        cr_expect(eq(int, change, CM_TENANT_CHANGED));
-    }
-    role_world_close(&world);
-}
-
 Test(role, who_may_not_become_the_owner_makes_no_schema, .timeout = 60)
 {
     role_world_t world;
     open_prepared(&world);
-    cm_test_sql(world.pg, "GRANT CREATE ON DATABASE %s TO %s",
-                strrchr(world.uri, '/') ? PQdb(cm_pg_raw(world.pg)) : "", world.login);
+    cm_test_sql(world.pg, "GRANT CREATE ON DATABASE %s TO %s", PQdb(cm_pg_raw(world.pg)),
+                world.login);
     cm_test_sql(world.pg, "GRANT USAGE ON SCHEMA " CM_TEST_ADMIN " TO %s", world.login);
     cm_test_sql(world.pg, "GRANT SELECT, UPDATE ON " CM_TEST_ADMIN ".tenants TO %s", world.login);
     cm_test_sql(world.pg, "REVOKE %s_ddl FROM %s", world.prefix, world.login);

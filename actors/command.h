@@ -114,15 +114,20 @@ const char *cm_command_operator(char actor[CM_OPERATOR_MAX]);
 int cm_command_fail(const cm_invocation_t *invocation, const cm_error_t *err);
 
 /* Connections of commands (command_admin.c); application_name outlives them. *ret_pg is the
- * caller's even on failure. read: the admin schema must be there as of version `needed`
- * (schema/migration.h) and is not touched: an operator's look must not migrate it under older
- * instances. write: it is made or brought to the newest version first, and no statement times out,
- * as with cm_command_pg(). */
+ * caller's even on failure. While postgres.roles is on they work as the role that command_admin.c
+ * names for the command, else as ddl, and nothing but `database prepare` migrates. read: the admin
+ * schema must be there as of version `needed` (schema/migration.h) and is not touched: an
+ * operator's look must not migrate it under older instances. write: it is made or brought to the
+ * newest version first, and no statement times out, as with cm_command_pg(). */
 cm_pg_options_t cm_command_pg(const cm_invocation_t *invocation, const char *application_name);
 cm_status_t cm_command_admin_read(const cm_invocation_t *invocation, const char *application_name,
                                   int needed, cm_pg_t **ret_pg, cm_error_t *err);
 cm_status_t cm_command_admin_write(const cm_invocation_t *invocation, const char *application_name,
                                    cm_pg_t **ret_pg, cm_error_t *err);
+
+/* The admin schema must be as a connection with a role finds it, since that does not migrate it:
+ * there and of the newest version. CM_MISCONFIGURED naming `database prepare`. */
+cm_status_t cm_command_admin_check_newest(cm_pg_t *pg, const char *admin_schema, cm_error_t *err);
 
 /* Tell the end of the audit log on stderr: an anchor outside the database (schema/audit_log.h).
  * Nothing for a head at position 0. */
@@ -155,6 +160,7 @@ int cm_command_config_check(const cm_invocation_t *invocation);
 int cm_command_config_show(const cm_invocation_t *invocation);
 int cm_command_broker_check(const cm_invocation_t *invocation);
 int cm_command_broker_create(const cm_invocation_t *invocation);
+int cm_command_database_prepare(const cm_invocation_t *invocation);
 int cm_command_doctor(const cm_invocation_t *invocation);
 int cm_command_dev(const cm_invocation_t *invocation);
 int cm_command_help_man(const cm_invocation_t *invocation);

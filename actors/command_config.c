@@ -11,6 +11,10 @@ int cm_command_config_check(const cm_invocation_t *invocation)
             "the configuration (%s) is right; \"client-manager doctor\" checks what it leads "
             "to\n",
             file ? file : "no file");
+    if (invocation->options->postgres.roles)
+        fputs("postgres.roles is on: \"client-manager doctor\" tells whether the database has its "
+              "roles\n",
+              stderr);
     return CM_EXIT_OK;
 }
 

@@ -151,12 +151,15 @@ static cm_status_t choose_port(demo_t *self, cm_error_t *err)
     return cm_error_set(err, CM_MISCONFIGURED, CM_CODE_USAGE, "--listen is \"%s\": %s", asked, why);
 }
 
+/* The private server has none but its superuser. */
+static const char no_roles[] = "postgres.roles=false";
+
 static cm_status_t load_options(demo_t *self)
 {
     char postgres[CM_DEV_URI_MAX + 32], redis[CM_DEV_URI_MAX + 32];
     snprintf(postgres, sizeof postgres, "postgres.uri=%s", self->servers.postgres_uri);
     snprintf(redis, sizeof redis, "redis.uri=%s", self->servers.redis_uri);
-    const char *settings[] = {postgres, redis};
+    const char *settings[] = {postgres, redis, no_roles};
     cm_config_destroy(&self->config);
     cm_status_t status =
         cm_command_load(self->invocation, self->file, settings, CM_LENGTH(settings), &self->config);
@@ -183,8 +186,10 @@ static cm_status_t start_service(demo_t *self, cm_error_t *err)
                                                   "--set",
                                                   redis,
                                                   "--set",
-                                                  listen};
-    size_t count = 9;
+                                                  listen,
+                                                  "--set",
+                                                  no_roles};
+    size_t count = 11;
     if (self->file) {
         argv[count++] = "--config";
         argv[count++] = self->file;

@@ -33,29 +33,41 @@ static void say(doctor_t *self, const char *check, verdict_t verdict, const char
 
 /* ---- PostgreSQL ----------------------------------------------------------------------------- */
 
-static void check_postgres(doctor_t *self, const cm_options_t *options)
+static void say_all(doctor_t *self, const cm_checkup_t *items, size_t count)
 {
-    cm_error_t err = {0};
-    cm_pg_options_t pg_options = cm_options_pg(options, "client-manager doctor");
-    CM_CLEANUP(cm_pg_destroy) cm_pg_t *pg = cm_pg_new(&pg_options);
-    if (cm_pg_connect(pg, NULL, &err) != CM_OK) {
-        say(self, "postgres connection", BAD, err.message,
-            "check postgres.uri, the server, and the password");
-        return;
-    }
-    say(self, "postgres connection", GOOD, "writable", "");
-    cm_checkup_t items[CM_CHECKUP_MAX];
-    size_t count = 0;
-    if (cm_checkup_run(pg, options->postgres.admin_schema, items, &count, &err) != CM_OK) {
-        say(self, "postgres settings", BAD, err.message, "grant what is missing");
-        return;
-    }
     for (size_t i = 0; i < count; i++)
         say(self, items[i].what,
             items[i].good       ? GOOD
             : items[i].required ? BAD
                                 : WARNING,
             items[i].found, items[i].mend);
+}
+
+static void check_postgres(doctor_t *self, const cm_options_t *options)
+{
+    cm_error_t err = {0};
+    cm_checkup_t items[CM_CHECKUP_MAX];
+    size_t count = 0;
+    cm_pg_options_t pg_options = cm_options_pg_as(options, "client-manager doctor", CM_ROLE_DDL);
+    CM_CLEANUP(cm_pg_destroy) cm_pg_t *pg = cm_pg_new(&pg_options);
+    if (cm_pg_connect(pg, NULL, &err) != CM_OK) {
+        say(self, "postgres connection", BAD, err.message,
+            strcmp(err.code, "role") == 0 ? "the roles are not prepared: run that command"
+                                          : "check postgres.uri, the server, and the password");
+        return;
+    }
+    say(self, "postgres connection", GOOD, "writable", "");
+    if (cm_checkup_run(pg, options->postgres.admin_schema, items, &count, &err) != CM_OK) {
+        say(self, "postgres settings", BAD, err.message, "grant what is missing");
+        return;
+    }
+    say_all(self, items, count);
+    if (!options->postgres.roles)
+        return;
+    if (cm_checkup_roles(pg, options->postgres.admin_schema, options->postgres.role_prefix, items,
+                         &count, &err) != CM_OK)
+        say(self, "database roles", BAD, err.message, "client-manager database prepare --roles");
+    say_all(self, items, count);
 }
 
 /* ---- Redis ---------------------------------------------------------------------------------- */

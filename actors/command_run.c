@@ -76,11 +76,20 @@ static const char *why_start_waits(const cm_error_t *err)
                                          : "database not prepared yet, start waits";
 }
 
+/* With roles it is `database prepare` that makes the admin schema; each role can tell whether it is
+ * there, so the one of a sub-worker that will run serves, and its refusal is told at once. */
+static cm_status_t prepare_schema(const cm_options_t *options, cm_pg_t *pg, cm_error_t *err)
+{
+    const char *admin_schema = options->postgres.admin_schema;
+    return options->postgres.roles ? cm_command_admin_check_newest(pg, admin_schema, err)
+                                   : cm_admin_prepare(pg, admin_schema, err);
+}
+
 /* The admin schema must be there before the actors. A database that is away is waited for; one that
  * refuses us stops the start. */
-static cm_status_t prepare_database(const cm_options_t *options, cm_error_t *err)
+static cm_status_t prepare_database(const cm_options_t *options, cm_role_t role, cm_error_t *err)
 {
-    cm_pg_options_t pg_options = cm_options_pg(options, "client-manager start");
+    cm_pg_options_t pg_options = cm_options_pg_as(options, "client-manager start", role);
     pg_options.lock_timeout_ms = LOCK_TIMEOUT_MS;
     CM_CLEANUP(cm_pg_destroy) cm_pg_t *pg = cm_pg_new(&pg_options);
     int64_t told_ms = -TELL_AGAIN_MS;
@@ -89,7 +98,7 @@ static cm_status_t prepare_database(const cm_options_t *options, cm_error_t *err
     for (;;) {
         cm_status_t status = cm_pg_connect(pg, NULL, err);
         if (status == CM_OK)
-            status = cm_admin_prepare(pg, options->postgres.admin_schema, err);
+            status = prepare_schema(options, pg, err);
         if (status == CM_OK || status == CM_MISCONFIGURED || status == CM_PERMANENT)
             return status;
         int wait_ms = cm_backoff_next_ms(&backoff);
@@ -133,7 +142,7 @@ int cm_command_run(const cm_invocation_t *invocation)
     if (status != CM_OK)
         return cm_command_fail(invocation, &err);
     cm_supervisor_block_signals();
-    status = prepare_database(options, &err);
+    status = prepare_database(options, self->mesh.subworkers[0].role, &err);
     if (status == CM_CANCELLED)
         return CM_EXIT_OK;
     if (status != CM_OK)

@@ -84,6 +84,13 @@ static const cm_flag_t publish_flags[] = {
     {"no-check", 0, NULL, NULL, "publish lines that are no valid events as they are"},
 };
 
+static const cm_flag_t prepare_flags[] = {
+    {"roles", 0, NULL, NULL, "make the database roles, too; as postgres.roles does"},
+    {"login", 0, "ROLE...", NULL, "login that shall work as the roles; one each time"},
+    {"revoke-public", 0, NULL, NULL, "nobody but its owner may create in schema public any more"},
+    {"dry-run", 0, NULL, NULL, "tell what would be done, change nothing"},
+};
+
 static const cm_flag_t dev_flags[] = {
     {"tenants", 0, "N", "24", "demo tenants"},
     {"events", 0, "N", "0", "events to publish in all; 0: until stopped"},
@@ -169,6 +176,17 @@ const cm_command_t cm_commands[] = {
      NO_FLAGS, true, cm_command_broker_check},
     {"broker create", "", 0, 0, "create the topics and subscriptions that are missing",
      "What exists is checked and left as it is.", NO_FLAGS, true, cm_command_broker_create},
+    {"database prepare", "", 0, 0, "bring the admin schema to the newest version, make the roles",
+     "With --roles or postgres.roles: creates <prefix>_owner, _ddl, _writer, _purger, _dash, "
+     "_audit_w and _audit_owner, hands the admin schema and every tenant's to their owners, and "
+     "grants each role what it needs. Each --login becomes a member of those that the service "
+     "works as, inherits nothing, and gets settings that keep push tokens out of the server's log. "
+     "It takes a superuser, or a login with CREATEROLE that owns the database and what is in it; "
+     "exit code 78 tells what is missing. Three of the settings take a superuser; without one they "
+     "are left and told. Tenants are brought under the roles one transaction each; started again "
+     "it does what is left, exit code 3 when some failed. A dry run does everything and takes it "
+     "back, so it waits for locks as the real one does.",
+     FLAGS(prepare_flags), true, cm_command_database_prepare},
     {"doctor", "", 0, 0, "check database, broker and the rights this service needs",
      "Changes nothing. Each check is told with what mends it.", NO_FLAGS, true, cm_command_doctor},
     {"dev", "", 0, 0, "private servers, demo tenants, traffic: the whole service on this machine",

@@ -31,6 +31,10 @@ static const cm_config_key_t keys[] = {
      NULL, false,
      "tenants a connection may touch before it is made anew, after five minutes at the "
      "earliest (about 25 kB each)"},
+    {"postgres.roles", CM_CONFIG_BOOL, AT(postgres.roles), "false", 0, 0, NULL, false,
+     "each sub-worker under a database role of its own; see `database prepare`"},
+    {"postgres.role_prefix", CM_CONFIG_TEXT, AT(postgres.role_prefix), "cm", 1, CM_ROLE_PREFIX_MAX,
+     NULL, false, "what the names of these roles begin with: cm_writer, cm_ddl, ..."},
     {"redis.uri", CM_CONFIG_TEXT, AT(redis.uri), "redis://127.0.0.1:6379/0", 1, 1024, NULL, false,
      "Redis server: redis://[:password@]host:port/db or unix:///path/to/socket"},
     {"broker.kind", CM_CONFIG_CHOICE, AT(broker.kind), "redis", 0, 0, "redis|pubsub", false,
@@ -130,6 +134,16 @@ static cm_status_t check_postgres(const cm_config_t *config, const char *uri, cm
                         cm_config_origin(config, "postgres.uri"));
 }
 
+static cm_status_t check_role_prefix(const cm_config_t *config, const char *prefix, cm_error_t *err)
+{
+    if (cm_role_prefix_is_good(prefix))
+        return CM_OK;
+    return cm_error_set(err, CM_MISCONFIGURED, "config",
+                        "postgres.role_prefix (%s) is \"%.40s\"; give lower-case letters, digits "
+                        "and _, a letter first, not pg_",
+                        cm_config_origin(config, "postgres.role_prefix"), prefix);
+}
+
 static cm_status_t check_redis(const cm_config_t *config, const char *uri, cm_error_t *err)
 {
     cm_redis_address_t address;
@@ -208,6 +222,8 @@ cm_status_t cm_options_check(const cm_config_t *config, cm_error_t *err)
                             cm_config_origin(config, "breaker.probe_max_ms"));
     cm_status_t status = check_postgres(config, options->postgres.uri, err);
     if (status == CM_OK)
+        status = check_role_prefix(config, options->postgres.role_prefix, err);
+    if (status == CM_OK)
         status = check_redis(config, options->redis.uri, err);
     if (status == CM_OK)
         status = check_pubsub(config, options, err);
@@ -233,4 +249,16 @@ cm_pg_options_t cm_options_pg(const cm_options_t *options, const char *applicati
         .tcp_user_timeout_ms = (int)options->postgres.tcp_user_timeout_ms,
         .prepared_max = (size_t)options->postgres.prepared_max,
     };
+}
+
+cm_pg_options_t cm_options_pg_as(const cm_options_t *options, const char *application_name,
+                                 cm_role_t role)
+{
+    cm_pg_options_t pg = cm_options_pg(options, application_name);
+    _Static_assert((int)CM_PG_ROLE_MAX == (int)CM_ROLE_NAME_MAX, "a role's name fits");
+    if (!options->postgres.roles || role == CM_ROLE_NONE)
+        return pg;
+    cm_role_name(options->postgres.role_prefix, role, pg.role);
+    pg.role_mend = "client-manager database prepare --roles --login";
+    return pg;
 }

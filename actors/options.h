@@ -8,6 +8,7 @@
 #include "proto/retry.h"
 #include "runtime/config.h"
 #include "runtime/pg.h"
+#include "schema/role.h"
 
 typedef enum { CM_BROKER_REDIS, CM_BROKER_PUBSUB } cm_broker_kind_t;
 
@@ -16,6 +17,8 @@ typedef struct {
         const char *uri, *admin_schema;
         int64_t connect_timeout_ms, statement_timeout_ms, lock_timeout_ms, tcp_user_timeout_ms;
         int64_t prepared_max, recycle_minutes, recycle_tenants;
+        bool roles;
+        const char *role_prefix;
     } postgres;
     struct {
         const char *uri;
@@ -68,4 +71,7 @@ cm_status_t cm_options_check(const cm_config_t *config, cm_error_t *err);
 void cm_options_retry_policy(const cm_options_t *options, cm_retry_policy_t *ret_policy);
 /* Connection options for an actor; application_name is borrowed. */
 cm_pg_options_t cm_options_pg(const cm_options_t *options, const char *application_name);
+/* The same, with the session's role: none while postgres.roles is off. */
+cm_pg_options_t cm_options_pg_as(const cm_options_t *options, const char *application_name,
+                                 cm_role_t role);
 #endif

@@ -8,11 +8,11 @@
 enum { RECYCLE_TENANTS_AGE_MS = 5 * 60000 };
 
 void cm_pg_link_open(cm_pg_link_t *self, const cm_options_t *options, const char *name,
-                     cm_reporter_t *reporter)
+                     cm_role_t role, cm_reporter_t *reporter)
 {
     *self = (cm_pg_link_t){.name = name, .options = options, .reporter = reporter};
     snprintf(self->application, sizeof self->application, "client-manager %s", name);
-    cm_pg_options_t pg = cm_options_pg(options, self->application);
+    cm_pg_options_t pg = cm_options_pg_as(options, self->application, role);
     self->pg = cm_pg_new(&pg);
     cm_breaker_init(&self->breaker, (int)options->breaker.open_after,
                     (int)options->breaker.probe_min_ms, (int)options->breaker.probe_max_ms,
@@ -38,17 +38,18 @@ void cm_pg_link_record(cm_pg_link_t *self, cm_status_t status, const cm_error_t 
     cm_metric_set(self->state, self->breaker.state != CM_BREAKER_CLOSED);
     if (failed) {
         cm_metric_add(self->failures, 1);
-        if (!self->down_told) {
+        /* A server that was away may come back without our right: that is news. */
+        if (self->told == CM_OK || (status == CM_MISCONFIGURED && self->told != status)) {
             cm_log(CM_LOG_WARN, self->name, "database away, consumption pauses",
                    "class=%s code=\"%s\" cause=\"%s\"", cm_status_name(status), err->code,
                    err->message);
             cm_reporter_state(self->reporter,
                               status == CM_UNAVAILABLE ? CM_ACTOR_PAUSED : CM_ACTOR_STOPPED,
                               err->message);
+            self->told = status;
         }
-        self->down_told = true;
-    } else if (self->down_told) {
-        self->down_told = false;
+    } else if (self->told != CM_OK) {
+        self->told = CM_OK;
         cm_log(CM_LOG_INFO, self->name, "database back", NULL);
         cm_reporter_state(self->reporter, CM_ACTOR_RUNNING, "");
     }

@@ -1,8 +1,8 @@
 /* pg_link - an actor's connection: made when needed, watched by a breaker, made anew when it is
  * old.
  *
- * Logs and reports each change of state once. Rule: DESIGN section 7, reliability
- * sections 2.3, 3.5.
+ * Logs and reports each change of state once: away, away because a person must act, back. Rule:
+ * DESIGN section 7, reliability sections 2.3, 3.5.
  */
 #ifndef CM_ACTORS_PG_LINK_H
 #define CM_ACTORS_PG_LINK_H
@@ -20,13 +20,14 @@ typedef struct {
     cm_breaker_t breaker;
     int64_t recycle_at_ms;         /* monotonic */
     int64_t recycle_tenants_at_ms; /* monotonic; not before for its tenants */
-    bool down_told;
+    cm_status_t told;              /* CM_OK: it is there; else the class that was told last */
     bool doubted; /* it failed although a server answers: a new connection proves nothing */
     cm_metric_t *connects, *failures, *state;
 } cm_pg_link_t;
 
+/* role: of its sessions, while postgres.roles is on. */
 void cm_pg_link_open(cm_pg_link_t *self, const cm_options_t *options, const char *name,
-                     cm_reporter_t *reporter);
+                     cm_role_t role, cm_reporter_t *reporter);
 void cm_pg_link_close(cm_pg_link_t *self);
 
 /* A usable connection: the one that is there, or a new one if the breaker allows an attempt now.

@@ -216,7 +216,8 @@ static cm_status_t open_all(subworker_t *self, cm_error_t *err)
         cm_reporter_open(&self->reporter, self->args->reports, self->args->name, err);
     if (status != CM_OK)
         return status;
-    cm_pg_link_open(&self->link, self->args->options, self->args->name, &self->reporter);
+    cm_pg_link_open(&self->link, self->args->options, self->args->name, self->args->role,
+                    &self->reporter);
     status = cm_subworker_open_sockets(&self->sockets, self->args, err);
     if (status == CM_OK)
         status = self->handler->open(&self->state, self->args, self->reporter.metrics, err);

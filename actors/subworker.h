@@ -26,6 +26,7 @@ typedef struct {           /* borrowed for the life of the actor */
     char name[64];         /* "writer/0": actor, log component, connection name */
     const char *subworker; /* as in the subscriptions table */
     unsigned shard;
+    cm_role_t role; /* of its connection */
     const cm_options_t *options;
     const char *reports; /* endpoint, NULL for none */
 } cm_subworker_args_t;

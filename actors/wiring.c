@@ -29,12 +29,14 @@ static unsigned republisher_shards(const cm_options_t *options)
 }
 
 const cm_wiring_t cm_wiring[] = {
-    {"writer", cm_writer_actor, writer_shards, 0, "device events into the tenants' schemas"},
+    {"writer", cm_writer_actor, writer_shards, 0, "device events into the tenants' schemas",
+     CM_ROLE_WRITER},
     {"republisher", cm_republisher_actor, republisher_shards, 1000,
-     "retries of device events at their time"},
+     "retries of device events at their time", CM_ROLE_WRITER},
     {"tenant-activator", cm_tenant_activator_actor, one, 50,
-     "schemas for customers that were activated"},
-    {"dead-letter", cm_dead_letter_actor, one, 1000, "the errors topics into a table"},
+     "schemas for customers that were activated", CM_ROLE_DDL},
+    {"dead-letter", cm_dead_letter_actor, one, 1000, "the errors topics into a table",
+     CM_ROLE_WRITER},
 };
 const size_t cm_wiring_count = CM_LENGTH(cm_wiring);
 
@@ -71,6 +73,7 @@ static cm_status_t add_subworker(cm_mesh_t *self, const cm_options_t *options,
         cm_subworker_args_t *args = &self->subworkers[self->subworker_count++];
         *args = (cm_subworker_args_t){.subworker = wiring->subworker,
                                       .shard = shard,
+                                      .role = wiring->role,
                                       .options = options,
                                       .reports = CM_ENDPOINT_REPORTS};
         snprintf(args->name, sizeof args->name, "%s/%u", wiring->subworker, shard);

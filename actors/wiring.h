@@ -15,6 +15,7 @@ typedef struct {
     unsigned (*shards)(const cm_options_t *options);
     size_t batch_max; /* deliveries handled at once; 0 = gateway.batch_max */
     const char *help;
+    cm_role_t role; /* what it works as in the database, while postgres.roles is on */
 } cm_wiring_t;
 
 extern const cm_wiring_t cm_wiring[];

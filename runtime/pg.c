@@ -96,7 +96,8 @@ static void add_parameter(parameters_t *self, const char *keyword, const char *v
 }
 
 /* Session settings travel in the start-up packet: no further round trip, nothing to forget. What
- * the URI itself sets comes last and wins. False when it does not fit. */
+ * the URI itself sets comes later and wins, but for the role: whoever may choose the URI may not
+ * choose another. False when it does not fit. */
 static bool format_session(parameters_t *self, const cm_pg_options_t *options, const char *of_uri)
 {
     int used = snprintf(self->session, sizeof self->session,
@@ -105,8 +106,9 @@ static bool format_session(parameters_t *self, const cm_pg_options_t *options, c
                         " -c plan_cache_mode=force_generic_plan"
                         " -c search_path=pg_catalog,pg_temp -c TimeZone=UTC"
                         " -c synchronous_commit=on"
-                        " -c client_min_messages=warning %s",
-                        options->statement_timeout_ms, options->lock_timeout_ms, of_uri);
+                        " -c client_min_messages=warning %s%s%s",
+                        options->statement_timeout_ms, options->lock_timeout_ms, of_uri,
+                        *options->role ? " -c role=" : "", options->role);
     return used < (int)sizeof self->session;
 }
 

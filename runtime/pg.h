@@ -13,10 +13,13 @@
  * pipeline, where it answers every eighth statement): never raise that timeout with SET. Resolving
  * a host name blocks.
  *
+ * A role that is named is taken in the start-up packet, too, so no statement ever runs as the login
+ * itself. One that does not exist or is not granted to the login: CM_MISCONFIGURED / "role".
+ *
  * Error messages carry the primary text only, never DETAIL or CONTEXT: those hold values. For
  * classes 22 and 23 even that one can, so they are told in our words, with the constraint or
  * column. Codes beside the SQLSTATEs: "connect", "link" (lost, silent, not open), "copy" (COPY is
- * refused).
+ * refused), "role".
  *
  * Rule: reliability, sections 2.3, 3.1.
  */
@@ -30,14 +33,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
+enum { CM_PG_ROLE_MAX = 64 };
+
 typedef struct {                  /* borrowed texts must outlive the connection */
     const char *uri;              /* libpq URI or conninfo */
     const char *application_name; /* "client-manager writer/0" */
-    int connect_timeout_ms;       /* 0 = 10 s; for all hosts of the URI together */
-    int statement_timeout_ms;     /* 0 = none */
-    int lock_timeout_ms;          /* 0 = none */
-    int tcp_user_timeout_ms;      /* 0 = 10 s */
-    size_t prepared_max;          /* 0 = keys are ignored, nothing is prepared */
+    char role[CM_PG_ROLE_MAX];    /* the session's role; letters, digits and '_'. "": the login */
+    const char *role_mend;    /* command that grants it, told with the login when it is refused */
+    int connect_timeout_ms;   /* 0 = 10 s; for all hosts of the URI together */
+    int statement_timeout_ms; /* 0 = none */
+    int lock_timeout_ms;      /* 0 = none */
+    int tcp_user_timeout_ms;  /* 0 = 10 s */
+    size_t prepared_max;      /* 0 = keys are ignored, nothing is prepared */
 } cm_pg_options_t;
 
 typedef struct cm_pg cm_pg_t;

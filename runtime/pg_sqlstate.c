@@ -220,6 +220,28 @@ static bool is_refused_option(const char *sqlstate)
            strncmp(sqlstate, "0A", 2) == 0;
 }
 
+/* Other things are refused with these codes, too, but the server names what it means. */
+static bool is_refused_role(const cm_pg_options_t *options, const char *code, const char *text)
+{
+    return *options->role && (strcmp(code, "22023") == 0 || strcmp(code, "42501") == 0) &&
+           strstr(text, options->role);
+}
+
+static cm_status_t refuse_role(const cm_pg_options_t *options, const PGconn *conn, const char *code,
+                               cm_error_t *err)
+{
+    const char *login = PQuser(conn) ? PQuser(conn) : "";
+    if (strcmp(code, "22023") == 0)
+        cm_error_set(err, CM_MISCONFIGURED, "role", "role %s does not exist", options->role);
+    else
+        cm_error_set(err, CM_MISCONFIGURED, "role", "role %s is not granted to login %.63s",
+                     options->role, login);
+    if (err && options->role_mend)
+        cm_error_set(err, CM_MISCONFIGURED, "role", "%s; run `%s %.63s`", err->message,
+                     options->role_mend, login);
+    return CM_MISCONFIGURED;
+}
+
 cm_status_t cm_pg_error_of_connect(cm_pg_t *self, const PGconn *conn, cm_error_t *err)
 {
     char line[CM_ERROR_MESSAGE_MAX];
@@ -229,6 +251,8 @@ cm_status_t cm_pg_error_of_connect(cm_pg_t *self, const PGconn *conn, cm_error_t
         char code[6];
         bool known = false;
         snprintf(code, sizeof code, "%.5s", found);
+        if (is_refused_role(&self->options, code, found))
+            return refuse_role(&self->options, conn, code, err);
         cm_status_t status = cm_pg_classify(code, &known);
         self->unclassified += known || is_refused_option(code) ? 0 : 1;
         if (status != CM_MISCONFIGURED)

@@ -1,5 +1,6 @@
 #include "schema/checkup.h"
 #include "runtime/cleanup.h"
+#include "schema/database_prepare.h"
 #include "schema/migration.h"
 
 #include <stdio.h>
@@ -76,5 +77,108 @@ cm_status_t cm_checkup_run(cm_pg_t *pg, const char *admin_schema,
     }
     cm_status_t status = check_version(pg, admin_schema, &items[count], err);
     *ret_count = count + 1;
+    return status;
+}
+
+/* ---- roles ---------------------------------------------------------------------------------- */
+
+/* $1: the prefix with its '_', $2: the admin schema. */
+static const struct {
+    const char *what, *found, *good;
+    bool required;
+    const char *mend;
+} role_checks[] = {
+    {"database roles",
+     "coalesce((SELECT string_agg($1 || s, ', ') || ' missing' FROM unnest(ARRAY['owner', 'ddl',"
+     " 'writer', 'purger', 'dash', 'audit_w', 'audit_owner']) AS s WHERE NOT EXISTS"
+     " (SELECT FROM pg_roles WHERE rolname = $1 || s)), 'all there')",
+     "(SELECT count(*) = 7 FROM pg_roles WHERE rolname = ANY(ARRAY[$1 || 'owner', $1 || 'ddl',"
+     " $1 || 'writer', $1 || 'purger', $1 || 'dash', $1 || 'audit_w', $1 || 'audit_owner']))",
+     true, "client-manager database prepare --roles"},
+    {"roles of the login",
+     "(SELECT count(*) || ' of 5 granted to ' || session_user FROM pg_roles WHERE rolname = ANY("
+     "ARRAY[$1 || 'ddl', $1 || 'writer', $1 || 'purger', $1 || 'dash', $1 || 'audit_w'])"
+     " AND pg_has_role(session_user, oid, 'MEMBER'))",
+     "(SELECT count(*) = 5 FROM pg_roles WHERE rolname = ANY(ARRAY[$1 || 'ddl', $1 || 'writer',"
+     " $1 || 'purger', $1 || 'dash', $1 || 'audit_w'])"
+     " AND pg_has_role(session_user, oid, 'MEMBER'))",
+     true, "client-manager database prepare --roles --login LOGIN"},
+    {"rights of the login",
+     "(SELECT CASE WHEN rolsuper THEN 'superuser' WHEN rolcreaterole THEN 'may create roles'"
+     " WHEN has_database_privilege(oid, current_database(), 'CREATE') THEN 'may create schemas'"
+     " WHEN rolinherit THEN 'inherits' ELSE 'none of its own' END"
+     " FROM pg_roles WHERE rolname = session_user)",
+     "(SELECT NOT (rolsuper OR rolcreaterole OR rolinherit"
+     " OR has_database_privilege(oid, current_database(), 'CREATE'))"
+     " FROM pg_roles WHERE rolname = session_user)",
+     false, "a login with nothing but the roles: LOGIN NOINHERIT"},
+    {"owners of the admin schema",
+     "coalesce((SELECT string_agg(DISTINCT pg_get_userbyid(relowner), ', ') FROM pg_class AS c"
+     " JOIN pg_namespace AS n ON n.oid = relnamespace WHERE nspname = $2 AND relkind = 'r'),"
+     " 'no table')",
+     "(SELECT bool_and(pg_get_userbyid(relowner) = $1 || CASE WHEN relname = 'audit_log'"
+     " THEN 'audit_owner' ELSE 'owner' END) FROM pg_class AS c"
+     " JOIN pg_namespace AS n ON n.oid = relnamespace WHERE nspname = $2 AND relkind = 'r')",
+     true, "client-manager database prepare --roles"},
+    {"statements in the server's log",
+     "format('log_min_error_statement %s, log_error_verbosity %s, log_parameter_max_length %s',"
+     " current_setting('log_min_error_statement'), current_setting('log_error_verbosity'),"
+     " current_setting('log_parameter_max_length'))",
+     "current_setting('log_min_error_statement') = 'panic'"
+     " AND current_setting('log_error_verbosity') = 'terse'"
+     " AND current_setting('log_parameter_max_length') = '0'",
+     false,
+     "client-manager database prepare --roles --login LOGIN, as a superuser: else push "
+     "tokens can get into the log"},
+};
+
+static cm_status_t check_role(cm_pg_t *pg, size_t index, const char *const values[2],
+                              cm_checkup_t *item, cm_error_t *err)
+{
+    CM_CLEANUP(cm_pg_clear) PGresult *result = NULL;
+    CM_CLEANUP(cm_buffer_destroy) cm_buffer_t sql = {0};
+    cm_buffer_printf(&sql, "SELECT %s, coalesce(%s, false), $1::text, $2::text",
+                     role_checks[index].found, role_checks[index].good);
+    cm_status_t status = cm_pg_query(pg, cm_buffer_text(&sql), 2, values, &result, err);
+    if (status != CM_OK)
+        return status;
+    *item = (cm_checkup_t){.what = role_checks[index].what,
+                           .good = strcmp(cm_pg_text(result, 0, 1), "t") == 0,
+                           .required = role_checks[index].required,
+                           .mend = role_checks[index].mend};
+    snprintf(item->found, sizeof item->found, "%s", cm_pg_text(result, 0, 0));
+    return CM_OK;
+}
+
+static cm_status_t check_outside(cm_pg_t *pg, const char *admin_schema, const char *prefix,
+                                 cm_checkup_t *item, cm_error_t *err)
+{
+    CM_CLEANUP(cm_pg_clear) PGresult *ids = NULL;
+    cm_status_t status = cm_database_list_outside(pg, admin_schema, prefix, &ids, err);
+    if (status != CM_OK)
+        return status;
+    *item = (cm_checkup_t){.what = "tenant schemas outside the roles",
+                           .good = PQntuples(ids) == 0,
+                           .required = true,
+                           .mend = "client-manager database prepare --roles"};
+    snprintf(item->found, sizeof item->found, "%d%s%s", PQntuples(ids),
+             PQntuples(ids) ? ", the first is tenant " : "",
+             PQntuples(ids) ? cm_pg_text(ids, 0, 0) : "");
+    return CM_OK;
+}
+
+cm_status_t cm_checkup_roles(cm_pg_t *pg, const char *admin_schema, const char *prefix,
+                             cm_checkup_t items[CM_CHECKUP_MAX], size_t *ret_count, cm_error_t *err)
+{
+    char with_mark[CM_ROLE_NAME_MAX];
+    snprintf(with_mark, sizeof with_mark, "%s_", prefix);
+    const char *values[2] = {with_mark, admin_schema};
+    cm_status_t status = CM_OK;
+    size_t count = 0;
+    for (; status == CM_OK && count < CM_LENGTH(role_checks); count++)
+        status = check_role(pg, count, values, &items[count], err);
+    if (status == CM_OK && items[3].good) /* else it may not even be asked */
+        status = check_outside(pg, admin_schema, prefix, &items[count++], err);
+    *ret_count = status == CM_OK ? count : 0;
     return status;
 }

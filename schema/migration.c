@@ -94,8 +94,9 @@ static cm_status_t record(cm_pg_t *pg, const char *schema, int from, cm_error_t 
     return status;
 }
 
-/* Inside the transaction: whoever waited for the lock finds the work done and does nothing. */
-static cm_status_t migrate_locked(cm_pg_t *pg, const char *schema, cm_error_t *err)
+/* Whoever waited for the lock finds the work done and does nothing. */
+cm_status_t cm_admin_prepare_within(cm_pg_t *pg, const char *schema, int *ret_from, int *ret_to,
+                                    cm_error_t *err)
 {
     const char *values[] = {schema};
     cm_status_t status = cm_pg_exec(pg, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED", err);
@@ -115,17 +116,17 @@ static cm_status_t migrate_locked(cm_pg_t *pg, const char *schema, cm_error_t *e
     int64_t from = 0;
     if (status == CM_OK && there)
         status = admin_version(pg, schema, &from, err);
-    int version = 0;
-    if (status == CM_OK)
-        status = cm_migration_apply(pg, &cm_migrations_admin, schema, (int)from, &version, err);
-    if (status == CM_OK)
-        status = record(pg, schema, (int)from, err);
-    return status;
+    *ret_from = *ret_to = (int)from;
+    if (status != CM_OK || from >= cm_migrations_admin.count)
+        return status;
+    status = cm_migration_apply(pg, &cm_migrations_admin, schema, (int)from, ret_to, err);
+    return status == CM_OK ? record(pg, schema, (int)from, err) : status;
 }
 
 cm_status_t cm_admin_prepare(cm_pg_t *pg, const char *admin_schema, cm_error_t *err)
 {
     int64_t version = 0;
+    int from = 0, to = 0;
     cm_status_t status = admin_version(pg, admin_schema, &version, err);
     if (status == CM_MISSING)
         status = CM_OK;
@@ -133,7 +134,7 @@ cm_status_t cm_admin_prepare(cm_pg_t *pg, const char *admin_schema, cm_error_t *
         return status;
     status = cm_pg_begin(pg, err);
     if (status == CM_OK)
-        status = migrate_locked(pg, admin_schema, err);
+        status = cm_admin_prepare_within(pg, admin_schema, &from, &to, err);
     if (status == CM_OK)
         status = cm_pg_commit(pg, err);
     if (status != CM_OK)

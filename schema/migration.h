@@ -33,6 +33,11 @@ cm_status_t cm_migration_apply(cm_pg_t *pg, const cm_migration_set_t *set, const
  * is not ("schema-newer") or a right is missing. */
 cm_status_t cm_admin_prepare(cm_pg_t *pg, const char *admin_schema, cm_error_t *err);
 
+/* The same inside the open transaction, which the caller commits. *ret_from: the version that was
+ * there, 0 for none; *ret_to: the one that is. */
+cm_status_t cm_admin_prepare_within(cm_pg_t *pg, const char *admin_schema, int *ret_from,
+                                    int *ret_to, cm_error_t *err);
+
 /* The version with which tables came, for whoever only reads them. */
 enum { CM_ADMIN_BASE = 1, CM_ADMIN_AUDIT_LOG = 2 };
 /* Can the admin schema be read as of version `needed`? One query, changes nothing.

@@ -4,6 +4,7 @@
 #include "runtime/clock.h"
 #include "runtime/crash.h"
 #include "schema/migration.h"
+#include "schema/role.h"
 #include "schema/sql.h"
 
 #include <inttypes.h>
@@ -17,6 +18,7 @@ enum { TRIES_MAX = 8, RETRY_BASE_MS = 10, RETRY_CAP_MS = 200 };
 typedef struct {
     cm_pg_t *pg;
     const char *admin_schema, *id, *name;
+    const char *role_prefix; /* of adopt */
     int64_t event_ms;
     char schema[CM_TENANT_SCHEMA_MAX];
     bool schema_is_there;
@@ -126,20 +128,26 @@ static cm_status_t run_step(step_t *step, step_fn *body, cm_tenant_change_t *ret
 
 /* ---- what a step does ----------------------------------------------------------------------- */
 
-/* Create the schema when it is not there, and bring it from version `from` to the newest. */
-static cm_status_t build(step_t *step, int from, cm_error_t *err)
+static cm_status_t run_ddl(step_t *step, bool create, int from, cm_error_t *err)
 {
-    cm_status_t status = CM_OK;
+    char prefix[CM_ROLE_NAME_MAX];
     int version = 0;
-    if (!step->schema_is_there) {
+    cm_status_t status = cm_role_begin_ddl(step->pg, step->admin_schema, prefix, err);
+    if (status == CM_OK && create) {
         status = cm_sql_exec(step->pg, "CREATE SCHEMA @schema@", step->schema, err);
         cm_crash_point("ddl-step");
-        from = 0;
     }
     if (status == CM_OK)
         status =
             cm_migration_apply(step->pg, &cm_migrations_tenant, step->schema, from, &version, err);
-    return status;
+    return status == CM_OK ? cm_role_end_ddl(step->pg, prefix, step->schema, err) : status;
+}
+
+/* Create the schema when it is not there, and bring it from version `from` to the newest. */
+static cm_status_t build(step_t *step, int from, cm_error_t *err)
+{
+    bool create = !step->schema_is_there;
+    return run_ddl(step, create, create ? 0 : from, err);
 }
 
 #define EVENT_TIME_6 CM_SQL_FROM_MS("$6")
@@ -248,13 +256,11 @@ static cm_status_t migrate(step_t *step, cm_tenant_change_t *ret_change, cm_erro
     bool alive = step->row.state == CM_TENANT_ACTIVE || step->row.state == CM_TENANT_SUSPENDED;
     if (!alive || step->row.schema_version >= cm_migrations_tenant.count)
         return CM_OK;
-    int version = 0;
-    cm_status_t status = cm_migration_apply(step->pg, &cm_migrations_tenant, step->schema,
-                                            step->row.schema_version, &version, err);
+    cm_status_t status = run_ddl(step, false, step->row.schema_version, err);
     if (status != CM_OK)
         return status;
     char text[16];
-    snprintf(text, sizeof text, "%d", version);
+    snprintf(text, sizeof text, "%d", cm_migrations_tenant.count);
     const char *values[] = {step->id, text};
     *ret_change = CM_TENANT_CHANGED;
     status = cm_sql_query(step->pg, "UPDATE @schema@.tenants SET schema_version = $2 WHERE id = $1",
@@ -313,6 +319,14 @@ static cm_status_t drop(step_t *step, cm_tenant_change_t *ret_change, cm_error_t
     return status;
 }
 
+static cm_status_t adopt(step_t *step, cm_tenant_change_t *ret_change, cm_error_t *err)
+{
+    if (!step->schema_is_there)
+        return CM_OK;
+    *ret_change = CM_TENANT_CHANGED;
+    return cm_role_adopt(step->pg, step->role_prefix, step->schema, err);
+}
+
 /* ---- the interface -------------------------------------------------------------------------- */
 
 cm_status_t cm_tenant_schema_activate(cm_pg_t *pg, const char *admin_schema, const char *id,
@@ -340,4 +354,11 @@ cm_status_t cm_tenant_schema_drop(cm_pg_t *pg, const char *admin_schema, const c
 {
     step_t step = {.pg = pg, .admin_schema = admin_schema, .id = id, .event_ms = event_ms};
     return run_step(&step, drop, ret_change, err);
+}
+
+cm_status_t cm_tenant_schema_adopt(cm_pg_t *pg, const char *admin_schema, const char *prefix,
+                                   const char *id, cm_tenant_change_t *ret_change, cm_error_t *err)
+{
+    step_t step = {.pg = pg, .admin_schema = admin_schema, .id = id, .role_prefix = prefix};
+    return run_step(&step, adopt, ret_change, err);
 }

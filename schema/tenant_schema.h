@@ -3,7 +3,8 @@
  * Every step: BEGIN; pg_advisory_xact_lock(hash of the id); the registry row FOR UPDATE; check
  * state, generation, deletion; DDL; registry row; COMMIT. So any number of instances may do it at
  * once, and one killed anywhere leaves either nothing or all of it. DDL races seen as 23505, 42P06,
- * 42P07, 42710 or XX000 are retried in place. Rule: reliability sections 2.6 and 2.7.
+ * 42P07, 42710 or XX000 are retried in place. In a database that was prepared with roles a schema
+ * is made by and for their owner (schema/role.h). Rule: reliability sections 2.6 and 2.7.
  */
 #ifndef CM_SCHEMA_TENANT_SCHEMA_H
 #define CM_SCHEMA_TENANT_SCHEMA_H
@@ -36,6 +37,11 @@ cm_status_t cm_tenant_schema_migrate(cm_pg_t *pg, const char *admin_schema, cons
 cm_status_t cm_tenant_schema_drop(cm_pg_t *pg, const char *admin_schema, const char *id,
                                   int64_t event_ms, cm_tenant_change_t *ret_change,
                                   cm_error_t *err);
+
+/* Hand the schema and its tables to <prefix>_owner and give the roles their rights (schema/role.h),
+ * whatever the tenant's state; UNCHANGED when there is no schema. */
+cm_status_t cm_tenant_schema_adopt(cm_pg_t *pg, const char *admin_schema, const char *prefix,
+                                   const char *id, cm_tenant_change_t *ret_change, cm_error_t *err);
 
 typedef struct {
     size_t total, done, changed, failed;

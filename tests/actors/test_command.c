@@ -307,6 +307,38 @@ Test(command, an_address_without_port_is_a_fault_of_the_configuration)
                  "nothing for none");
 }
 
+Test(command, a_role_prefix_that_names_no_role_is_a_fault_of_the_configuration)
+{
+    expect_fault(
+        "postgres.role_prefix=My-App",
+        "postgres.role_prefix (flag) is \"My-App\"; give lower-case letters, digits and _, "
+        "a letter first, not pg_");
+}
+
+Test(command, checking_a_configuration_with_roles_tells_who_looks_for_them)
+{
+    redirect();
+    cr_expect(eq(int, run("config check -s postgres.roles=true"), CM_EXIT_OK));
+    cr_expect(says(cr_get_redirected_stderr(), "postgres.roles is on"));
+}
+
+Test(command, a_connection_has_a_role_only_while_roles_are_on)
+{
+    cm_options_t options = {.postgres = {.uri = "", .role_prefix = "eu"}};
+    cr_expect(eq(str, cm_options_pg_as(&options, "test", CM_ROLE_WRITER).role, ""));
+    options.postgres.roles = true;
+    cr_expect(eq(str, cm_options_pg_as(&options, "test", CM_ROLE_WRITER).role, "eu_writer"));
+    cr_expect(eq(str, cm_options_pg_as(&options, "test", CM_ROLE_NONE).role, ""));
+    cr_expect(eq(str, cm_options_pg(&options, "test").role, ""));
+}
+
+Test(command, logins_without_roles_are_a_fault_of_usage)
+{
+    redirect();
+    cr_expect(eq(int, run("database prepare --login app"), CM_EXIT_USAGE));
+    cr_expect(says(cr_get_redirected_stderr(), "belong to --roles"));
+}
+
 Test(command, no_address_at_all_means_no_monitor)
 {
     redirect();

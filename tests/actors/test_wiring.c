@@ -31,6 +31,28 @@ Test(wiring, every_sub_worker_has_a_subscription)
     }
 }
 
+/* None works as the login itself, or as an owner. */
+Test(wiring, every_sub_worker_works_as_a_role_of_its_own)
+{
+    for (size_t i = 0; i < cm_wiring_count; i++) {
+        cm_role_t role = cm_wiring[i].role;
+        cr_expect(role != CM_ROLE_NONE && role != CM_ROLE_OWNER && role != CM_ROLE_AUDIT_OWNER,
+                  "%s: \"%s\"", cm_wiring[i].subworker, cm_role_suffix(role));
+    }
+}
+
+Test(wiring, a_shard_is_told_its_role)
+{
+    static cm_mesh_t mesh;
+    cm_options_t options;
+    cm_error_t err = {0};
+    const char *const names[] = {"tenant-activator", "writer"};
+    fill(&options, 2);
+    cr_assert(eq(int, cm_mesh_lay_out(&mesh, &options, names, 2, &err), CM_OK));
+    cr_expect(eq(int, mesh.subworkers[0].role, CM_ROLE_DDL));
+    cr_expect(eq(int, mesh.subworkers[2].role, CM_ROLE_WRITER));
+}
+
 Test(wiring, without_names_every_sub_worker_runs)
 {
     static cm_mesh_t mesh;

@@ -7,9 +7,12 @@
  *     WRITE --some were not--> SETTLE --stale or there already--> over
  *                                 ^ \--the short statement left them alone--> EXACT --+
  *                                 +----------------------------------------------------+
+ *
+ * What settle finds to be of a deleted contact becomes a removal there and then, and EXACT sends it.
  */
 #ifndef CM_SCHEMA_DEVICE_STORE_PRIVATE_H
 #define CM_SCHEMA_DEVICE_STORE_PRIVATE_H
+#include "proto/erasure_hash.h"
 #include "schema/device_store.h"
 #include "schema/pg_array.h"
 
@@ -20,6 +23,8 @@ typedef struct {
     bool on_trial;
     unsigned char *parts; /* per item: what of it PostgreSQL wrote, CM_DEVICE_PART_... */
     bool *wanted;         /* while settling, per item: to be written by EXACT */
+    bool erases;          /* some of its items became removals: EXACT sends those, too */
+    const cm_erasure_key_t *erasure_key;
 } cm_device_group_t;
 
 enum { CM_DEVICE_PART_REMOVAL = 1, CM_DEVICE_PART_REGISTERS = 2 };
@@ -56,6 +61,7 @@ struct cm_device_store {
     int64_t connected_at_ms;
     cm_device_touched_t *touched;
     cm_device_patience_t patience;
+    const char *erasure_key;
     int64_t isolate_until_ms; /* monotonic; 0: not isolating */
     int limit_ms;             /* of the next statement, 0: that of the connection */
 

@@ -79,31 +79,50 @@ const char cm_device_sql_try_lock[] =
 #define NEWEST "greatest(d.device_at, d.push_at, d.contact_at)"
 #define OLDEST "least(d.device_at, d.push_at, d.contact_at)"
 
+/* r: keys and times of the removals. */
+#define REMOVE                                                                                     \
+    "gone AS ("                                                                                    \
+    "  DELETE FROM @schema@.devices AS d USING r"                                                  \
+    "  WHERE " OF_REMOVED " AND (" NEWEST " > r.removed_at) IS NOT TRUE\n"                         \
+    "), cleared AS ("                                                                              \
+    "  UPDATE @schema@.devices AS d SET"                                                           \
+    "    " KEEP("device_at", "device_at") ", " KEEP("device_at", "platform") ","                   \
+    "    " KEEP("device_at", "application_version") ", " KEEP("device_at", "device_model") ","     \
+    "    " KEEP("device_at", "os_version") ", " KEEP("device_at", "sdk_version") ","               \
+    "    " KEEP("device_at", "language") ", " KEEP("device_at", "timezone") ","                    \
+    "    " KEEP("device_at", "push_settings") ","                                                  \
+    "    " KEEP("push_at", "push_at") ", " KEEP("push_at", "push_token") ","                       \
+    "    " KEEP("push_at", "push_address_type") ", " KEEP("push_at", "push_status") ","            \
+    "    " KEEP("push_at", "push_status_at") ","                                                   \
+    "    " KEEP("contact_at", "contact_at") ", " KEEP("contact_at", "contact_id") ","              \
+    "    " KEEP("contact_at", "contact_field_id")                                                  \
+    "  FROM r"                                                                                     \
+    "  WHERE " OF_REMOVED " AND " NEWEST " > r.removed_at AND " OLDEST " <= r.removed_at\n"        \
+    ")"
+#define BURY                                                                                       \
+    "INSERT INTO @schema@.device_tombstones AS t (" KEY ", removed_at)"                            \
+    " SELECT " KEY ", removed_at FROM r"                                                           \
+    " ON CONFLICT (" KEY ") DO UPDATE SET removed_at = excluded.removed_at"                        \
+    " WHERE t.removed_at < excluded.removed_at"
+
 const char cm_device_sql_remove[] =
     "WITH r AS MATERIALIZED ("
     "  SELECT * FROM unnest($1, $2, $3) AS r(" KEY ", removed_at)\n"
-    "), gone AS ("
-    "  DELETE FROM @schema@.devices AS d USING r"
-    "  WHERE " OF_REMOVED " AND (" NEWEST " > r.removed_at) IS NOT TRUE\n"
-    "), cleared AS ("
-    "  UPDATE @schema@.devices AS d SET"
-    "    " KEEP("device_at", "device_at") ", " KEEP("device_at", "platform") ","
-    "    " KEEP("device_at", "application_version") ", " KEEP("device_at", "device_model") ","
-    "    " KEEP("device_at", "os_version") ", " KEEP("device_at", "sdk_version") ","
-    "    " KEEP("device_at", "language") ", " KEEP("device_at", "timezone") ","
-    "    " KEEP("device_at", "push_settings") ","
-    "    " KEEP("push_at", "push_at") ", " KEEP("push_at", "push_token") ","
-    "    " KEEP("push_at", "push_address_type") ", " KEEP("push_at", "push_status") ","
-    "    " KEEP("push_at", "push_status_at") ","
-    "    " KEEP("contact_at", "contact_at") ", " KEEP("contact_at", "contact_id") ","
-    "    " KEEP("contact_at", "contact_field_id")
-    "  FROM r"
-    "  WHERE " OF_REMOVED " AND " NEWEST " > r.removed_at AND " OLDEST " <= r.removed_at\n"
-    ")\n"
-    "INSERT INTO @schema@.device_tombstones AS t (" KEY ", removed_at)"
-    " SELECT * FROM r"
-    " ON CONFLICT (" KEY ") DO UPDATE SET removed_at = excluded.removed_at"
-    " WHERE t.removed_at < excluded.removed_at RETURNING " KEY;
+    "), " REMOVE "\n" BURY " RETURNING " KEY;
+
+/* The devices are locked in order of the key before the first is changed: r is read to its end first. */
+const char cm_device_sql_remove_of_contacts[] =
+    "WITH n AS MATERIALIZED ("
+    "  SELECT u.contact_id, " CM_SQL_FROM_MS("u.ms") " AS deleted_at"
+    "  FROM unnest($1::bigint[], $2::bigint[]) AS u(contact_id, ms)\n"
+    "), r AS MATERIALIZED ("
+    "  SELECT d.application_code, d.client_id, n.deleted_at AS removed_at,"
+    "    CASE WHEN d.push_at <= n.deleted_at THEN d.push_token END AS push_token"
+    "  FROM n JOIN @schema@.devices AS d"
+    "    ON d.contact_id = n.contact_id AND d.contact_at <= n.deleted_at"
+    "  ORDER BY d.application_code, d.client_id FOR UPDATE OF d\n"
+    "), " REMOVE ", buried AS (" BURY ")\n"
+    "SELECT application_code, client_id, " CM_SQL_TO_MS("removed_at") ", push_token FROM r";
 
 /* ---- the write of every day ----------------------------------------------------------------- */
 

@@ -21,6 +21,10 @@ extern const char cm_device_sql_try_lock[];
 /* Removals: cm_device_sql_bind_removals(). Answers the keys of the tombstones that moved. */
 extern const char cm_device_sql_remove[];
 
+/* The removals that contact deletions mean, under the locks: $1 contact ids, $2 times, epoch ms, both
+ * text arrays of bigint. Answers key, time (epoch ms) and the token that went, of each device. */
+extern const char cm_device_sql_remove_of_contacts[];
+
 /* The write of every day: cm_device_sql_bind_registers(). Writes the rows where each register given
  * is newer than the row's and than the tombstone, and no contact is set that was deleted at that time
  * or later; all others it leaves alone, whole. Answers the keys of the rows written, in the order of

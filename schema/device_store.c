@@ -29,9 +29,10 @@ cm_device_store_t *cm_device_store_new(cm_pg_t *pg)
     return self;
 }
 
-void cm_device_store_set_erasure_key(cm_device_store_t *self, const char *key)
+void cm_device_store_set_erasure(cm_device_store_t *self, const char *admin_schema, const char *key)
 {
     assert(!self->touched); /* the keys of tenants are kept */
+    self->erasure_schema = admin_schema;
     self->erasure_key = key;
 }
 

@@ -40,6 +40,7 @@ typedef enum {
     CM_DEVICE_STEP_LIMIT,
     CM_DEVICE_STEP_LOCK,
     CM_DEVICE_STEP_REMOVE,
+    CM_DEVICE_STEP_NOTE,
     CM_DEVICE_STEP_UPSERT,
     CM_DEVICE_STEP_SETTLE
 } cm_device_step_kind_t;
@@ -61,7 +62,7 @@ struct cm_device_store {
     int64_t connected_at_ms;
     cm_device_touched_t *touched;
     cm_device_patience_t patience;
-    const char *erasure_key;
+    const char *erasure_schema, *erasure_key; /* see cm_device_store_set_erasure() */
     int64_t isolate_until_ms; /* monotonic; 0: not isolating */
     int limit_ms;             /* of the next statement, 0: that of the connection */
 

@@ -2,6 +2,7 @@
 #include "runtime/hash.h"
 #include "schema/device_sql.h"
 #include "schema/device_store_private.h"
+#include "schema/erasure.h"
 #include "schema/sql.h"
 
 #include <endian.h>
@@ -131,6 +132,22 @@ static cm_status_t add_limit(cm_device_store_t *self, size_t group, int limit_ms
     return cm_pg_pipeline_add(self->pg, &(cm_pg_statement_t){.sql = sql}, err);
 }
 
+/* What a deleted contact's device has left in the files is to be rid of. Under the locks of the
+ * removal, so that it meets the sweep in order. */
+static cm_status_t add_note(cm_device_store_t *self, size_t index, cm_error_t *err)
+{
+    static const Oid types[] = {CM_PG_TEXT};
+    const char *values[] = {self->groups[index].tenant};
+    if (!self->groups[index].erases || !self->erasure_schema)
+        return CM_OK;
+    cm_buffer_clear(&self->sql);
+    cm_sql_in_schema(&self->sql, cm_erasure_note_sql, self->erasure_schema);
+    cm_pg_statement_t statement = {
+        .sql = cm_buffer_text(&self->sql), .count = 1, .types = types, .values = values};
+    note_step(self, CM_DEVICE_STEP_NOTE, index);
+    return cm_pg_pipeline_add(self->pg, &statement, err);
+}
+
 static cm_status_t add_removals(cm_device_store_t *self, size_t index, cm_error_t *err)
 {
     cm_device_group_t *group = &self->groups[index];
@@ -142,7 +159,8 @@ static cm_status_t add_removals(cm_device_store_t *self, size_t index, cm_error_
     if (status != CM_OK)
         return status;
     self->stats.statements++;
-    return add(self, CM_DEVICE_STEP_REMOVE, index, "remove", cm_device_sql_remove, err);
+    status = add(self, CM_DEVICE_STEP_REMOVE, index, "remove", cm_device_sql_remove, err);
+    return status == CM_OK ? add_note(self, index, err) : status;
 }
 
 static cm_status_t add_registers(cm_device_store_t *self, size_t index, bool exact, cm_error_t *err)
@@ -317,6 +335,7 @@ static void take_result(void *ctx, size_t index, cm_status_t status, const PGres
     switch (step->kind) {
     case CM_DEVICE_STEP_LIMIT:
     case CM_DEVICE_STEP_LOCK:
+    case CM_DEVICE_STEP_NOTE:
         break;
     case CM_DEVICE_STEP_REMOVE:
         take_written(&self->groups[step->group], CM_DEVICE_PART_REMOVAL, result);

@@ -2,8 +2,8 @@
 #include "actors/subworker.h"
 #include "proto/contact_event.h"
 #include "proto/retry.h"
-#include "runtime/clock.h"
 #include "runtime/cleanup.h"
+#include "runtime/clock.h"
 #include "runtime/log.h"
 #include "schema/contact_store.h"
 #include "schema/erasure.h"
@@ -131,7 +131,10 @@ static void settle_failure(job_t *job, size_t index, const cm_error_t *err)
     if (err->status == CM_PERMANENT)
         reject(job, index, err);
     else
-        defer(job, index, err->status == CM_MISCONFIGURED ? BROKEN_MS : BUSY_MS);
+        defer(job, index,
+              err->status == CM_MISCONFIGURED ? BROKEN_MS
+              : err->status == CM_MISSING     ? UNKNOWN_MS /* then the registry may know */
+                                              : BUSY_MS);
 }
 
 static void settle_written(job_t *job, const entry_t *entry)
@@ -141,8 +144,8 @@ static void settle_written(job_t *job, const entry_t *entry)
     if (item->result == CM_CONTACT_FAILED)
         settle_failure(job, entry->index, &item->error);
     else if (!entry->decides)
-        outcome->kind = entry->event.deleted_ms == item->deleted_ms ? CM_OUTCOME_DUPLICATE
-                                                                    : CM_OUTCOME_STALE;
+        outcome->kind =
+            entry->event.deleted_ms == item->deleted_ms ? CM_OUTCOME_DUPLICATE : CM_OUTCOME_STALE;
     else
         outcome->kind = item->result == CM_CONTACT_APPLIED     ? CM_OUTCOME_APPLIED
                         : item->result == CM_CONTACT_DUPLICATE ? CM_OUTCOME_DUPLICATE
@@ -198,8 +201,7 @@ static cm_status_t read_states(job_t *job, cm_pg_t *pg, cm_error_t *err)
 /* Take an entry of an active tenant into the tenant's items. */
 static void take(job_t *job, entry_t *entry, cm_contact_item_t **next)
 {
-    cm_contact_tenant_t *tenant =
-        job->tenant_count ? &job->tenants[job->tenant_count - 1] : NULL;
+    cm_contact_tenant_t *tenant = job->tenant_count ? &job->tenants[job->tenant_count - 1] : NULL;
     if (!tenant || strcmp(tenant->tenant, entry->event.tenant) != 0) {
         tenant = &job->tenants[job->tenant_count++];
         *tenant = (cm_contact_tenant_t){.items = *next};

@@ -2,12 +2,10 @@
  *
  * tenant key    = the first 16 bytes of HMAC-SHA-256(erasure.key, canonical tenant id)
  * contact hash  = SipHash-2-4-128(tenant key, contact id as 8 bytes, little-endian)
- * device hash   = SipHash-2-4-128(tenant key, n1, applicationCode, n2, clientId), n = length of what
- *                 follows, 4 bytes, little-endian
- * token hash    = the same of 0xffffffff, n1, applicationCode, n2, push token: of a verdict that is
- *                 addressed by its token alone
- * key id        = the first 8 bytes, in hex, of HMAC-SHA-256(erasure.key, "client-manager erasure
- *                 key"); "" without key
+ * device hash   = SipHash-2-4-128(tenant key, n1, applicationCode, n2, clientId), n = length of
+ * what follows, 4 bytes, little-endian token hash    = the same of 0xffffffff, n1, applicationCode,
+ * n2, push token: of a verdict that is addressed by its token alone key id        = the first 8
+ * bytes, in hex, of HMAC-SHA-256(erasure.key, "client-manager erasure key"); "" without key
  *
  * Without a key (empty) the hashes still hide no id from whoever can try all of them; with one they
  * do from everybody who has not the key. SipHash is our own dozen of lines, since each device event

@@ -35,26 +35,28 @@ static const char lock_sql[] =
 /* Which tombstones moved, and of the others which stand at this very time. */
 static const char bury_sql[] =
     "WITH n AS MATERIALIZED ("
-    " SELECT u.hash, " CM_SQL_FROM_MS("u.ms") " AS deleted_at, u.i"
-    " FROM unnest($1::bytea[], $2::bigint[]) WITH ORDINALITY AS u(hash, ms, i)\n"
-    "), moved AS ("
-    " INSERT INTO @schema@.contact_tombstones AS t (contact_hash, deleted_at)"
-    " SELECT hash, deleted_at FROM n ORDER BY hash"
-    " ON CONFLICT (contact_hash) DO UPDATE SET deleted_at = excluded.deleted_at"
-    " WHERE t.deleted_at < excluded.deleted_at RETURNING contact_hash\n"
-    ")\n"
-    "SELECT n.i, moved.contact_hash IS NOT NULL, t.deleted_at = n.deleted_at"
-    " FROM n LEFT JOIN moved ON moved.contact_hash = n.hash"
-    " LEFT JOIN @schema@.contact_tombstones AS t ON t.contact_hash = n.hash";
+    " SELECT u.hash, " CM_SQL_FROM_MS(
+        "u.ms") " AS deleted_at, u.i"
+                " FROM unnest($1::bytea[], $2::bigint[]) WITH ORDINALITY AS u(hash, ms, i)\n"
+                "), moved AS ("
+                " INSERT INTO @schema@.contact_tombstones AS t (contact_hash, deleted_at)"
+                " SELECT hash, deleted_at FROM n ORDER BY hash"
+                " ON CONFLICT (contact_hash) DO UPDATE SET deleted_at = excluded.deleted_at"
+                " WHERE t.deleted_at < excluded.deleted_at RETURNING contact_hash\n"
+                ")\n"
+                "SELECT n.i, moved.contact_hash IS NOT NULL, t.deleted_at = n.deleted_at"
+                " FROM n LEFT JOIN moved ON moved.contact_hash = n.hash"
+                " LEFT JOIN @schema@.contact_tombstones AS t ON t.contact_hash = n.hash";
 
 /* Verdicts for a device that went, up to its removal, and all for a token that went. */
-static const char held_sql[] =
-    "WITH r AS (SELECT u.app, u.client, " CM_SQL_FROM_MS("u.ms") " AS removed_at, u.token"
-    " FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[]) AS u(app, client, ms, token)),\n"
-    "gone AS (DELETE FROM @schema@.push_verdicts_held AS h USING r"
-    " WHERE h.application_code = r.app AND ((h.client_id = r.client"
-    " AND h.verdict_at <= r.removed_at) OR h.push_token = r.token) RETURNING h.id)\n"
-    "SELECT count(*) FROM gone";
+static const char held_sql[] = "WITH r AS (SELECT u.app, u.client, " CM_SQL_FROM_MS(
+    "u.ms") " AS removed_at, u.token"
+            " FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[]) AS u(app, client, ms, "
+            "token)),\n"
+            "gone AS (DELETE FROM @schema@.push_verdicts_held AS h USING r"
+            " WHERE h.application_code = r.app AND ((h.client_id = r.client"
+            " AND h.verdict_at <= r.removed_at) OR h.push_token = r.token) RETURNING h.id)\n"
+            "SELECT count(*) FROM gone";
 
 static bool is_true(const PGresult *result, int row, int column)
 {
@@ -126,8 +128,8 @@ static cm_status_t remove_devices(deletion_t *self, const cm_contact_tenant_t *t
         cm_text_array_add_i64(&times, tenant->items[i].deleted_ms);
     }
     const char *values[] = {cm_text_array_end(&ids), cm_text_array_end(&times)};
-    cm_status_t status = cm_sql_query(self->pg, cm_device_sql_remove_of_contacts, schema, 2, values,
-                                      &result, err);
+    cm_status_t status =
+        cm_sql_query(self->pg, cm_device_sql_remove_of_contacts, schema, 2, values, &result, err);
     if (status != CM_OK)
         return status;
     *ret_count = (size_t)PQntuples(result);
@@ -147,8 +149,7 @@ static cm_status_t erase_letters(deletion_t *self, const cm_contact_tenant_t *te
                                  size_t count, cm_error_t *err)
 {
     int64_t letters = 0;
-    cm_erased_contact_t *contacts =
-        cm_arena_alloc(self->arena, tenant->count * sizeof *contacts);
+    cm_erased_contact_t *contacts = cm_arena_alloc(self->arena, tenant->count * sizeof *contacts);
     for (size_t i = 0; i < tenant->count; i++)
         contacts[i] = (cm_erased_contact_t){tenant->items[i].contact_id, //
                                             tenant->items[i].deleted_ms};

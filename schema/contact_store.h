@@ -2,11 +2,11 @@
  *
  * One transaction for some tenants, in order of id; in each of them, for all its deletions at once:
  * the locks (devices, the tombstones of devices and contacts ACCESS EXCLUSIVE, held verdicts; why,
- * see device_sql.c), the contacts' tombstones, a removal at deleted_at of every device whose contact
- * register holds the contact at or before it, verdicts held for those devices or their tokens, and
- * the dead letters of contact and devices. Then the tenant is noted in erasures_pending until its
- * tables are rewritten (schema/erasure.h). Blocking. Rule: events.md section 4, reliability
- * section 4.4.
+ * see device_sql.c), the contacts' tombstones, a removal at deleted_at of every device whose
+ * contact register holds the contact at or before it, verdicts held for those devices or their
+ * tokens, and the dead letters of contact and devices. Then the tenant is noted in erasures_pending
+ * until its tables are rewritten (schema/erasure.h). Blocking. Rule: events.md section 4,
+ * reliability section 4.4.
  */
 #ifndef CM_SCHEMA_CONTACT_STORE_H
 #define CM_SCHEMA_CONTACT_STORE_H
@@ -45,8 +45,9 @@ typedef struct {
 } cm_contact_place_t;
 
 /* Delete the contacts of tenants (sorted by id, unique). CM_OK: every item has its result; a fault
- * that is a tenant's own fails its items alone, one that is an item's own that item. CM_UNAVAILABLE,
- * CM_MISCONFIGURED: of the connection; do it all again, which is safe. totals is added to. */
+ * that is a tenant's own fails its items alone, one that is an item's own that item.
+ * CM_UNAVAILABLE, CM_MISCONFIGURED: of the connection; do it all again, which is safe. totals is
+ * added to. */
 cm_status_t cm_contact_store_delete(cm_pg_t *pg, const cm_contact_place_t *place,
                                     cm_contact_tenant_t *tenants, size_t count,
                                     cm_contact_totals_t *totals, cm_error_t *err);

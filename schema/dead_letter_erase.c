@@ -114,11 +114,12 @@ static cm_status_t erase_unread(cm_pg_t *pg, const char *admin_schema, const cm_
     for (int rows = PAGE; rows == PAGE;) {
         const char *values[] = {erasure->tenant, after, limit};
         CM_CLEANUP(cm_pg_clear) PGresult *page = NULL;
-        cm_status_t status = cm_sql_query(
-            pg,
-            "SELECT id, coalesce(" CM_SQL_TO_MS("event_at") ", 0), body FROM @schema@.dead_letters"
-            " WHERE unread AND tenant = $1 AND id > $2::bigint ORDER BY id LIMIT $3::bigint",
-            admin_schema, 3, values, &page, err);
+        cm_status_t status = cm_sql_query(pg,
+                                          "SELECT id, coalesce(" CM_SQL_TO_MS(
+                                              "event_at") ", 0), body FROM @schema@.dead_letters"
+                                                          " WHERE unread AND tenant = $1 AND id > "
+                                                          "$2::bigint ORDER BY id LIMIT $3::bigint",
+                                          admin_schema, 3, values, &page, err);
         if (status != CM_OK)
             return status;
         rows = PQntuples(page);

@@ -1,10 +1,10 @@
 /* dead_letter_erase - the dead letters of erased contacts and devices, inside the erasure's own
  * transaction.
  *
- * By the hashes that were kept with each letter, through their indexes; those whose bodies could not
- * be read to the end are searched, byte by byte, for the contact's digits, the device's client id and
- * the tokens that went, a page at a time. Up to the time of the erasure: what came later belongs to
- * a new relation. Rule: reliability section 4.4.
+ * By the hashes that were kept with each letter, through their indexes; those whose bodies could
+ * not be read to the end are searched, byte by byte, for the contact's digits, the device's client
+ * id and the tokens that went, a page at a time. Up to the time of the erasure: what came later
+ * belongs to a new relation. Rule: reliability section 4.4.
  */
 #ifndef CM_SCHEMA_DEAD_LETTER_ERASE_H
 #define CM_SCHEMA_DEAD_LETTER_ERASE_H

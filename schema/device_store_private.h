@@ -8,7 +8,8 @@
  *                                 ^ \--the short statement left them alone--> EXACT --+
  *                                 +----------------------------------------------------+
  *
- * What settle finds to be of a deleted contact becomes a removal there and then, and EXACT sends it.
+ * What settle finds to be of a deleted contact becomes a removal there and then, and EXACT sends
+ * it.
  */
 #ifndef CM_SCHEMA_DEVICE_STORE_PRIVATE_H
 #define CM_SCHEMA_DEVICE_STORE_PRIVATE_H
@@ -63,8 +64,8 @@ struct cm_device_store {
     cm_device_touched_t *touched;
     cm_device_patience_t patience;
     const char *erasure_schema, *erasure_key; /* see cm_device_store_set_erasure() */
-    int64_t isolate_until_ms; /* monotonic; 0: not isolating */
-    int limit_ms;             /* of the next statement, 0: that of the connection */
+    int64_t isolate_until_ms;                 /* monotonic; 0: not isolating */
+    int limit_ms;                             /* of the next statement, 0: that of the connection */
 
     cm_device_phase_t phase;
     cm_device_group_t *groups; /* of this phase; after a failure those without a result */

@@ -207,8 +207,8 @@ static cm_status_t add_group(cm_device_store_t *self, size_t index, bool exact, 
 
 static cm_pg_result_fn take_result;
 
-/* One pipeline over all groups. Removals are for the first write alone, they are exact already; but for
- * those that settling made. */
+/* One pipeline over all groups. Removals are for the first write alone, they are exact already; but
+ * for those that settling made. */
 static cm_status_t send_phase(cm_device_store_t *self, cm_device_phase_t phase, bool exact,
                               bool removals, cm_error_t *err)
 {

@@ -46,8 +46,8 @@ cm_status_t cm_erasure_key_check(cm_pg_t *pg, const char *admin_schema, const ch
 
 /* ---- notes ---------------------------------------------------------------------------------- */
 
-/* One that stands is left alone and not waited for: the rewrite that removes it has the tables' locks,
- * and so has the erasure. */
+/* One that stands is left alone and not waited for: the rewrite that removes it has the tables'
+ * locks, and so has the erasure. */
 const char cm_erasure_note_sql[] =
     "INSERT INTO @schema@.erasures_pending (tenant) VALUES ($1) ON CONFLICT DO NOTHING";
 
@@ -92,9 +92,10 @@ static const char rewrite_letters_sql[] =
     "LOCK TABLE @schema@.dead_letters IN ACCESS EXCLUSIVE MODE;"
     " ALTER TABLE @schema@.dead_letters"
     " ALTER COLUMN kept_at TYPE timestamptz USING kept_at + interval '0'";
+/* Whoever changes a tenant's rows locks devices first, so the order of the others is of no account.
+ */
 static const char lock_devices_sql[] =
-    "LOCK TABLE @schema@.devices, @schema@.device_tombstones, @schema@.push_verdicts_held"
-    " IN ACCESS EXCLUSIVE MODE";
+    "LOCK TABLE @schema@.devices, @schema@.push_verdicts_held IN ACCESS EXCLUSIVE MODE";
 
 /* The next note, locked, so that of several sweepers each takes another. */
 static cm_status_t claim(sweep_t *self, bool *ret_found, cm_error_t *err)
@@ -130,7 +131,8 @@ static cm_status_t lock_and_rewrite(sweep_t *self, cm_error_t *err)
     if (status == CM_OK)
         status = cm_sql_exec(self->pg, lock_devices_sql, self->schema, err);
     if (status == CM_OK)
-        status = cm_erasure_late(self->pg, self->admin_schema, self->tenant, self->choice->key, err);
+        status =
+            cm_erasure_late(self->pg, self->admin_schema, self->tenant, self->choice->key, err);
     cm_crash_point("before-rewrite");
     return status == CM_OK ? cm_sql_exec(self->pg, rewrite_devices_sql, self->schema, err) : status;
 }

@@ -11,7 +11,7 @@
 #include <string.h>
 
 enum { KEY_MAX = 1025 };
-#define LETTERS_AT_ONCE "20000"
+#define LETTERS_AT_ONCE    "20000"
 #define TOMBSTONES_AT_ONCE "5000"
 
 typedef struct {
@@ -47,9 +47,10 @@ static cm_status_t read_letters(late_t *self, cm_error_t *err)
     CM_CLEANUP(cm_pg_clear) PGresult *result = NULL;
     cm_status_t status = cm_sql_query(
         self->pg,
-        "SELECT id, coalesce(" CM_SQL_TO_MS("event_at") ", 0), device_hash"
-        " FROM @schema@.dead_letters WHERE tenant = $1 AND device_hash IS NOT NULL"
-        " ORDER BY id LIMIT " LETTERS_AT_ONCE,
+        "SELECT id, coalesce(" CM_SQL_TO_MS(
+            "event_at") ", 0), device_hash"
+                        " FROM @schema@.dead_letters WHERE tenant = $1 AND device_hash IS NOT NULL"
+                        " ORDER BY id LIMIT " LETTERS_AT_ONCE,
         self->admin_schema, 1, values, &result, err);
     if (status != CM_OK || PQntuples(result) == 0)
         return status;
@@ -77,8 +78,7 @@ static void match(late_t *self, const PGresult *result, int row)
     letter_t wanted = {.hash = cm_erasure_device(&self->key, cm_str(cm_pg_text(result, row, 0)),
                                                  cm_str(cm_pg_text(result, row, 1)))};
     int64_t removed_ms = cm_pg_i64(result, row, 2);
-    letter_t *found =
-        bsearch(&wanted, self->letters, self->count, sizeof *self->letters, by_hash);
+    letter_t *found = bsearch(&wanted, self->letters, self->count, sizeof *self->letters, by_hash);
     const letter_t *end = self->letters + self->count;
     while (found && found > self->letters && by_hash(found - 1, &wanted) == 0)
         found--;
@@ -95,9 +95,10 @@ static cm_status_t match_tombstones(late_t *self, cm_error_t *err)
         CM_CLEANUP(cm_pg_clear) PGresult *result = NULL;
         cm_status_t status = cm_sql_query(
             self->pg,
-            "SELECT application_code, client_id, " CM_SQL_TO_MS("removed_at")
-            " FROM @schema@.device_tombstones WHERE (application_code, client_id) > ($1, $2)"
-            " ORDER BY application_code, client_id LIMIT " TOMBSTONES_AT_ONCE,
+            "SELECT application_code, client_id, " CM_SQL_TO_MS(
+                "removed_at") " FROM @schema@.device_tombstones WHERE (application_code, "
+                              "client_id) > ($1, $2)"
+                              " ORDER BY application_code, client_id LIMIT " TOMBSTONES_AT_ONCE,
             self->schema, 2, values, &result, err);
         if (status != CM_OK)
             return status;

@@ -47,9 +47,8 @@ Test(contact_event, a_contact_is_any_integer_of_64_bits, .timeout = 5)
                         &event, NULL),
                  CM_OK));
     cr_expect(eq(i64, event.contact_id, INT64_MIN));
-    cr_expect(eq(
-        int,
-        decode("{\"customerId\":1,\"contactId\":0,\"deletedAt\":1}", &event, NULL), CM_OK));
+    cr_expect(
+        eq(int, decode("{\"customerId\":1,\"contactId\":0,\"deletedAt\":1}", &event, NULL), CM_OK));
     cr_expect(eq(i64, event.contact_id, 0));
     check_fault("{\"customerId\":1,\"contactId\":9223372036854775808,\"deletedAt\":1}", "malformed",
                 "contactId: ", "1");
@@ -74,8 +73,8 @@ Test(contact_event, a_fault_tells_code_path_and_the_tenant_where_it_can, .timeou
                 "customerId: ", "");
     check_fault("{\"customerId\":7,\"contactId\":1,\"contactId\":1,\"deletedAt\":1}", "malformed",
                 "contactId: ", "7");
-    check_fault("{\"customerId\":7,\"contactId\":1,\"deletedAt\":1} x", "malformed", "(body): ",
-                "7");
+    check_fault("{\"customerId\":7,\"contactId\":1,\"deletedAt\":1} x", "malformed",
+                "(body): ", "7");
     check_fault("", "malformed", "(body): ", "");
 }
 

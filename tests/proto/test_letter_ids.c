@@ -50,10 +50,11 @@ Test(letter_ids, a_verdict_and_a_contact_deletion_are_read, .timeout = 5)
 
 Test(letter_ids, what_stands_before_a_fault_counts, .timeout = 5)
 {
-    static const char *const tails[] = {"", "}", ",", ",\"clientId\":\"D\"}", ",nonsense",
-                                        ",\"x\":\"\xff\"}"};
+    static const char *const tails[] = {
+        "", "}", ",", ",\"clientId\":\"D\"}", ",nonsense", ",\"x\":\"\xff\"}"};
     for (size_t i = 0; i < CM_LENGTH(tails); i++) {
-        char body[256] = "{\"applicationCode\":\"A\",\"clientId\":\"C\",\"contact\":{\"contactId\":9}";
+        char body[256] =
+            "{\"applicationCode\":\"A\",\"clientId\":\"C\",\"contact\":{\"contactId\":9}";
         strcat(body, tails[i]);
         READ(cm_str(body));
         check_text(reading.ids.client_id, "C");

@@ -99,6 +99,9 @@ static const cm_config_key_t keys[] = {
     {"erasure.key", CM_CONFIG_TEXT, AT(erasure.key), NULL, 0, 1024, NULL, true,
      "secret key of the hashes of deleted contacts, 16 bytes or more, for good; empty: anybody can "
      "try ids"},
+    {"erasure.sweep_minutes", CM_CONFIG_INT, AT(erasure.sweep_minutes), "60", 1, 10080, NULL, false,
+     "minutes after which the tables of erased contacts are rewritten, so that their bytes are "
+     "gone"},
     {"monitor.listen", CM_CONFIG_TEXT, AT(monitor.listen), "127.0.0.1:8089", 0, 256, NULL, false,
      "address:port of health, metrics and ledger; empty for none"},
     {"monitor.beat_timeout_ms", CM_CONFIG_INT, AT(monitor.beat_timeout_ms), "60000", 1000, 3600000,

@@ -47,7 +47,11 @@ typedef struct {
     } drain;
     struct {
         const char *key; /* "": none */
-    } audit, erasure;
+    } audit;
+    struct {
+        const char *key; /* "": none */
+        int64_t sweep_minutes;
+    } erasure;
     struct {
         const char *listen;
         int64_t beat_timeout_ms;

@@ -2,6 +2,7 @@
 #include "actors/broker_choice.h"
 #include "actors/contact_deletion.h"
 #include "actors/dead_letter.h"
+#include "actors/erasure_sweeper.h"
 #include "actors/republisher.h"
 #include "actors/tenant_activator.h"
 #include "actors/writer.h"
@@ -65,7 +66,7 @@ static cm_status_t add_subworker(cm_mesh_t *self, const cm_options_t *options,
         if (strcmp(self->routes[i].subworker, wiring->subworker) == 0)
             return CM_OK; /* named twice */
     unsigned shards = wiring->shards(options);
-    if (self->service_count + shards + 2 > CM_SERVICES_MAX)
+    if (self->service_count + shards + 3 > CM_SERVICES_MAX)
         return cm_error_set(err, CM_MISCONFIGURED, "config", "more than %d actors in all",
                             CM_SERVICES_MAX);
     self->routes[self->route_count++] = (cm_gateway_route_t){
@@ -85,6 +86,21 @@ static cm_status_t add_subworker(cm_mesh_t *self, const cm_options_t *options,
                                           .required = true});
     }
     return CM_OK;
+}
+
+/* Beside the sub-worker whose erasures it completes. */
+static void add_sweeper(cm_mesh_t *self, const cm_options_t *options)
+{
+    cm_subworker_args_t *args = &self->subworkers[self->subworker_count++];
+    *args = (cm_subworker_args_t){.name = "erasure-sweeper",
+                                  .subworker = "erasure-sweeper",
+                                  .options = options,
+                                  .reports = CM_ENDPOINT_REPORTS};
+    add_service(self, &(cm_service_t){.name = args->name,
+                                      .body = cm_erasure_sweeper_actor,
+                                      .args = args,
+                                      .stop_order = STOP_SUBWORKERS,
+                                      .required = true});
 }
 
 static cm_status_t add_named(cm_mesh_t *self, const cm_options_t *options, const char *name,
@@ -123,6 +139,9 @@ cm_status_t cm_mesh_lay_out(cm_mesh_t *self, const cm_options_t *options, const 
         status = add_subworker(self, options, &cm_wiring[i], err);
     if (status != CM_OK)
         return status;
+    for (size_t i = 0; i < self->route_count; i++)
+        if (strcmp(self->routes[i].subworker, "contact-deletion") == 0)
+            add_sweeper(self, options);
     self->gateway = (cm_gateway_args_t){.options = options,
                                         .driver = cm_broker_driver_of(options),
                                         .consumer = self->consumer,

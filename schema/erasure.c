@@ -133,7 +133,7 @@ static cm_status_t lock_and_rewrite(sweep_t *self, cm_error_t *err)
     if (status == CM_OK)
         status =
             cm_erasure_late(self->pg, self->admin_schema, self->tenant, self->choice->key, err);
-    cm_crash_point("before-rewrite");
+    cm_crash_point("ddl-step");
     return status == CM_OK ? cm_sql_exec(self->pg, rewrite_devices_sql, self->schema, err) : status;
 }
 

@@ -10,7 +10,26 @@ typedef struct {
     cm_letter_ids_t *ids;
     int64_t now_ms;
     bool in_contact;
+    bool has_application, has_client, has_token, has_time; /* as of update_found() */
 } reader_t;
+
+static void update_found(reader_t *self)
+{
+    self->has_application = self->ids->application_code.len > 0;
+    self->has_client = self->ids->client_id.len > 0;
+    self->has_token = self->ids->token.len > 0;
+    self->has_time = self->ids->at_ms > 0;
+}
+
+static const char *find(cm_str_t in, size_t from, cm_str_t what)
+{
+    return in.len > from ? memmem(in.ptr + from, in.len - from, what.ptr, what.len) : NULL;
+}
+
+static bool is_digit(char c)
+{
+    return c >= '0' && c <= '9';
+}
 
 static void take_text(const cm_json_value_t *value, cm_str_t *text)
 {
@@ -58,20 +77,77 @@ static cm_status_t on_value(void *ctx, const cm_json_value_t *value, cm_error_t 
     return CM_OK;
 }
 
+/* ---- behind a fault ------------------------------------------------------------------------- */
+
+static size_t skip_space(cm_str_t body, size_t at)
+{
+    while (at < body.len && memchr(" \t\r\n", body.ptr[at], 4))
+        at++;
+    return at;
+}
+
+/* A string without escapes, or digits; CM_JSON_NULL for all else. */
+static cm_json_value_t value_at(cm_str_t body, size_t at)
+{
+    cm_json_value_t value = {.type = CM_JSON_NULL, .depth = 1};
+    size_t end = at;
+    if (at < body.len && body.ptr[at] == '"') {
+        for (end = ++at; end < body.len && body.ptr[end] != '"' && body.ptr[end] != '\\';)
+            end++;
+        value.type = end < body.len && body.ptr[end] == '"' ? CM_JSON_STRING : CM_JSON_NULL;
+    } else {
+        while (end < body.len && (is_digit(body.ptr[end]) || (end == at && body.ptr[end] == '-')))
+            end++;
+        value.type = end > at ? CM_JSON_NUMBER : CM_JSON_NULL;
+    }
+    value.text = (cm_str_t){body.ptr + at, end - at};
+    return value;
+}
+
+/* Give the values of members of this name to on_value(), until it has found what it wants. */
+static void look_for(reader_t *self, cm_str_t body, const char *name, const bool *found)
+{
+    cm_str_t key = cm_str(name);
+    size_t from = 0;
+    for (const char *at; !*found && (at = find(body, from, key));) {
+        size_t start = (size_t)(at - body.ptr), end = start + key.len;
+        from = start + 1;
+        if (start == 0 || body.ptr[start - 1] != '"' || end >= body.len || body.ptr[end] != '"')
+            continue;
+        end = skip_space(body, end + 1);
+        if (end >= body.len || body.ptr[end] != ':')
+            continue;
+        cm_json_value_t value = value_at(body, skip_space(body, end + 1));
+        value.key = key;
+        if (value.type != CM_JSON_NULL)
+            on_value(self, &value, NULL);
+        update_found(self);
+    }
+}
+
+static void look_for_all(reader_t *self, cm_str_t body)
+{
+    update_found(self);
+    look_for(self, body, "applicationCode", &self->has_application);
+    look_for(self, body, "clientId", &self->has_client);
+    look_for(self, body, "contactId", &self->ids->has_contact_id);
+    look_for(self, body, "eventTime", &self->has_time);
+    look_for(self, body, "deletedAt", &self->has_time);
+    if (!self->has_client)
+        look_for(self, body, "token", &self->has_token);
+}
+
 void cm_letter_ids_read(cm_str_t body, int64_t now_ms, cm_arena_t *arena, cm_letter_ids_t *ret_ids)
 {
     *ret_ids = (cm_letter_ids_t){0};
     reader_t self = {.ids = ret_ids, .now_ms = now_ms};
     ret_ids->whole =
         cm_json_read(body, body.len, CM_EVENT_DEPTH_MAX, arena, on_value, &self, NULL) == CM_OK;
+    if (!ret_ids->whole && body.len > 0)
+        look_for_all(&self, body);
 }
 
 /* ---- bodies that could not be read ---------------------------------------------------------- */
-
-static const char *find(cm_str_t in, size_t from, cm_str_t what)
-{
-    return in.len > from ? memmem(in.ptr + from, in.len - from, what.ptr, what.len) : NULL;
-}
 
 bool cm_letter_quotes(cm_str_t body, cm_str_t text)
 {
@@ -83,11 +159,6 @@ bool cm_letter_quotes(cm_str_t body, cm_str_t text)
         if (at > body.ptr && at[-1] == '"' && at + text.len < end && at[text.len] == '"')
             return true;
     return false;
-}
-
-static bool is_digit(char c)
-{
-    return c >= '0' && c <= '9';
 }
 
 bool cm_letter_mentions(cm_str_t body, int64_t number)

@@ -3,7 +3,9 @@
  * A dead letter is often one because its body is bad. So this reads leniently: every id that stands
  * before the first fault counts, whatever the topic: applicationCode, clientId, token (of a
  * verdict; push.token of a device event is not asked), contact.contactId or contactId, also when it
- * is a string of digits, and the time (eventTime or deletedAt). Never fails. Used to find letters
+ * is a string of digits, and the time (eventTime or deletedAt). Of what is missing after a fault
+ * the first member of that name is taken, wherever it stands, if its value can be read by itself.
+ * Never fails. Used to find letters
  * to erase, never to act on them. Pure functions.
  */
 #ifndef CM_PROTO_LETTER_IDS_H

@@ -63,6 +63,43 @@ Test(letter_ids, what_stands_before_a_fault_counts, .timeout = 5)
     }
 }
 
+Test(letter_ids, what_stands_behind_a_fault_is_looked_for, .timeout = 5)
+{
+    static const char *const bodies[] = {"{\"x\":tru,\"applicationCode\":\"A\", \"clientId\" : "
+                                         "\"C\",\"contactId\":-9,\"eventTime\":7}",
+                                         "{\"clientId\":0,\"clientId\":\"C\",\"applicationCode\":"
+                                         "\"A\",\"contact\":{\"contactId\":\"-9\""
+                                         ",\"eventTime\":\"1970-01-01T00:00:00.007Z\"",
+                                         "no json: \"clientId\" clientId \"clientId\":\"C\" "
+                                         "\"applicationCode\":\"A\" \"contactId\": -9 "
+                                         "\"deletedAt\":7 \"token\":\"T\""};
+    for (size_t i = 0; i < CM_LENGTH(bodies); i++) {
+        READ(cm_str(bodies[i]));
+        check_text(reading.ids.application_code, "A");
+        check_text(reading.ids.client_id, "C");
+        check_text(reading.ids.token, NULL);
+        cr_expect(reading.ids.has_contact_id && !reading.ids.whole, "%zu", i);
+        cr_expect(eq(i64, reading.ids.contact_id, -9), "%zu", i);
+        cr_expect(eq(i64, reading.ids.at_ms, 7), "%zu", i);
+    }
+}
+
+Test(letter_ids, what_cannot_be_read_by_itself_is_not_found, .timeout = 5)
+{
+    static const char *const bodies[] = {"x \"clientId\":\"a\\\"b\" \"applicationCode\":\"cut",
+                                         "\"clientId\":",
+                                         "\"clientId\"",
+                                         "clientId\":\"C\"",
+                                         "\"clientId\" \"C\"",
+                                         "\"clientId\":[\"C\"]",
+                                         "\"clientId\":\"\""};
+    for (size_t i = 0; i < CM_LENGTH(bodies); i++) {
+        READ(cm_str(bodies[i]));
+        check_text(reading.ids.client_id, NULL);
+        check_text(reading.ids.application_code, NULL);
+    }
+}
+
 Test(letter_ids, values_of_other_types_are_not_found, .timeout = 5)
 {
     READ(CM_STR("{\"applicationCode\":1,\"clientId\":[\"C\"],\"contact\":{\"x\":{\"contactId\":1}},"

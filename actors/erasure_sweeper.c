@@ -5,7 +5,7 @@
 #include "runtime/log.h"
 #include "schema/erasure.h"
 
-enum { LOOK_MS = 60000, FIRST_LOOK_MS = 2000, STATEMENT_MS = 45000, LOCK_MS = 1000, POLL_MS = 200 };
+enum { LOOK_MS = 60000, FIRST_LOOK_MS = 2000, STATEMENT_MS = 60000, LOCK_MS = 1000, POLL_MS = 200 };
 
 typedef struct {
     const cm_subworker_args_t *args;

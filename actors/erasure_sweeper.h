@@ -5,9 +5,11 @@
  * pipe      "$TERM"             finish the tenant in hand, exit
  * Once a minute it looks for tenants whose oldest erasure is erasure.sweep_minutes old and rewrites
  * their tables, one tenant a transaction (schema/erasure.h); so a tenant is rewritten at most once
- * in that time. Tables that are busy, or take longer than a sign of life may (45 s), stay noted and
- * are told; `client-manager erasure sweep` has the time. Any number of instances may run it.
- * Started with the contact-deletion sub-worker. Owns a connection while it looks, none in between.
+ * in that time. Tables that are busy, or take longer than a minute, stay noted and are
+ * told; `client-manager erasure sweep` has the time. It gives no sign of life during a rewrite, so
+ * /livez does not ask for it; a stop in the middle of a long one is not waited for, and nothing of
+ * it is committed then. Any number of instances may run it. Started with the contact-deletion
+ * sub-worker. Owns a connection while it looks, none in between.
  */
 #ifndef CM_ACTORS_ERASURE_SWEEPER_H
 #define CM_ACTORS_ERASURE_SWEEPER_H

@@ -7,8 +7,7 @@
  * which, unlike VACUUM FULL, runs in a transaction, copies no row that is dead, however old the
  * oldest snapshot, and removes the note in the same commit. The old files are emptied at the commit
  * and unlinked with the next checkpoint. WAL and backups keep the bytes until they age out. It
- * holds the tables ACCESS EXCLUSIVE, some 2 s for a million devices: their writers wait, or park
- * that tenant.
+ * holds the tables ACCESS EXCLUSIVE until the commit: their writers wait, or park that tenant.
  *
  * The rewriting needs the owner of the tables. Blocking. Rule: reliability sections 4.3 and 4.4.
  */

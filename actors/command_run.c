@@ -3,6 +3,7 @@
 #include "runtime/cleanup.h"
 #include "runtime/clock.h"
 #include "runtime/log.h"
+#include "schema/erasure.h"
 #include "schema/migration.h"
 
 #include <signal.h>
@@ -99,6 +100,9 @@ static cm_status_t prepare_database(const cm_options_t *options, cm_role_t role,
         cm_status_t status = cm_pg_connect(pg, NULL, err);
         if (status == CM_OK)
             status = prepare_schema(options, pg, err);
+        if (status == CM_OK) /* with another key, deleted contacts would come back */
+            status =
+                cm_erasure_key_check(pg, options->postgres.admin_schema, options->erasure.key, err);
         if (status == CM_OK || status == CM_MISCONFIGURED || status == CM_PERMANENT)
             return status;
         int wait_ms = cm_backoff_next_ms(&backoff);

@@ -77,6 +77,10 @@ static const cm_flag_t audit_verify_flags[] = {
     {"unkeyed-until", 0, "P", "0", "rows up to this position may be from before there was a key"},
 };
 
+static const cm_flag_t erasure_sweep_flags[] = {
+    {"all", 'a', NULL, NULL, "every tenant that waits for it"},
+};
+
 static const cm_flag_t publish_flags[] = {
     {"topic", 't', "TOPIC", "writer", "topic without its prefix"},
     {"rate", 'r', "N", "0", "at most so many a second; 0: as fast as the broker takes them"},
@@ -110,7 +114,8 @@ static const cm_flag_t dev_flags[] = {
 
 const cm_command_t cm_commands[] = {
     {"run", "[SUB-WORKER...]", 0, -1, "run the service, or only some of its sub-workers",
-     "Sub-workers: writer, republisher, tenant-activator, dead-letter; all when none is named. "
+     "Sub-workers: writer, republisher, tenant-activator, contact-deletion, dead-letter; all when "
+     "none is named. "
      "SIGTERM or SIGINT drains: nothing is pulled any more, what is in hand is finished, then the "
      "process ends; a second signal ends it at once. Start database and broker first or later: the "
      "start waits for them, but a refused password, key, database or right stops it with exit code "
@@ -161,6 +166,17 @@ const cm_command_t cm_commands[] = {
      "key_id is the first 16 hex digits of HMAC-SHA-256 of \"client-manager audit key\". Positions "
      "have no gaps, and previous_hash is the hash of the line before.",
      NO_FLAGS, true, cm_command_audit_export},
+    {"erasure status", "", 0, 0, "tell how many tenants wait for their tables to be rewritten",
+     "A deleted row's bytes stay in the files of its table until that is rewritten. The service "
+     "does it once in erasure.sweep_minutes.",
+     NO_FLAGS, true, cm_command_erasure_status},
+    {"erasure sweep", "[ID...]", 0, -1, "rewrite the tables from which contacts were erased, now",
+     "Those of the tenants named, or with --all of every tenant that waits for it, and the dead "
+     "letters when some were erased. Each table is locked for as long as its rewrite takes; its "
+     "writers wait or are parked. Exit code 3 when some tenants failed: their tables were busy. "
+     "WAL "
+     "and backups keep the bytes until they age out.",
+     FLAGS(erasure_sweep_flags), true, cm_command_erasure_sweep},
     {"publish", "[FILE...]", 0, -1, "publish events, one JSON object a line, from files or stdin",
      "Lines are checked first; a bad one is told with file, line and path and not published. Exit "
      "code 3 when some lines were bad.",

@@ -5,11 +5,11 @@
 #include "runtime/log.h"
 #include "schema/dead_letter_store.h"
 
-enum { DEFER_MS = 60000 };
+enum { DEFER_MS = 60000, BUSY_MS = 2000 };
 
 typedef struct {
     const cm_subworker_args_t *args;
-    cm_metric_t *kept;
+    cm_metric_t *kept, *dropped;
 } keeper_t;
 
 static cm_status_t keeper_open(void **ret_state, const cm_subworker_args_t *args,
@@ -22,8 +22,32 @@ static cm_status_t keeper_open(void **ret_state, const cm_subworker_args_t *args
     self->args = args;
     self->kept = cm_metrics_counter(metrics, "client_manager_dead_letters_kept_total",
                                     "Dead letters stored, each once.", "");
+    self->dropped = cm_metrics_counter(
+        metrics, "client_manager_dead_letters_dropped_total",
+        "Dead letters of deleted tenants, contacts and devices, not stored.", "");
     *ret_state = self;
     return CM_OK;
+}
+
+static void settle(keeper_t *self, cm_letter_result_t result, cm_outcome_t *outcome)
+{
+    switch (result) {
+    case CM_LETTER_KEPT:
+        outcome->kind = CM_OUTCOME_APPLIED;
+        cm_metric_add(self->kept, 1);
+        break;
+    case CM_LETTER_KEPT_BEFORE:
+        outcome->kind = CM_OUTCOME_DUPLICATE;
+        break;
+    case CM_LETTER_DROPPED:
+        outcome->kind = CM_OUTCOME_DROPPED;
+        cm_metric_add(self->dropped, 1);
+        break;
+    case CM_LETTER_BUSY:
+        outcome->kind = CM_OUTCOME_DEFER;
+        outcome->until_ms = cm_clock_epoch_ms() + BUSY_MS;
+        break;
+    }
 }
 
 /* Store deliveries [from, from + count); halves when one of them cannot be stored. A lock or a
@@ -34,9 +58,10 @@ static cm_status_t keep(keeper_t *self, cm_pg_t *pg, const cm_delivery_batch_t *
     char topic[CM_TOPIC_NAME_MAX];
     const cm_options_t *options = self->args->options;
     cm_subscription_topic(batch->subscription, options->broker.prefix, topic);
-    bool *is_new = cm_arena_alloc(arena, count * sizeof *is_new);
-    cm_status_t status = cm_dead_letter_keep(pg, options->postgres.admin_schema, topic,
-                                             &batch->items[from], count, is_new, err);
+    cm_dead_letter_place_t place = {options->postgres.admin_schema, options->erasure.key};
+    cm_letter_result_t *results = cm_arena_alloc(arena, count * sizeof *results);
+    cm_status_t status =
+        cm_dead_letter_keep(pg, &place, topic, &batch->items[from], count, results, err);
     if (status == CM_PERMANENT && count > 1) {
         size_t half = count / 2;
         status = keep(self, pg, batch, from, half, outcomes, arena, err);
@@ -51,10 +76,8 @@ static cm_status_t keep(keeper_t *self, cm_pg_t *pg, const cm_delivery_batch_t *
         outcomes[from].until_ms = cm_clock_epoch_ms() + DEFER_MS;
         return CM_OK;
     }
-    for (size_t i = 0; status == CM_OK && i < count; i++) {
-        outcomes[from + i].kind = is_new[i] ? CM_OUTCOME_APPLIED : CM_OUTCOME_DUPLICATE;
-        cm_metric_add(self->kept, is_new[i]);
-    }
+    for (size_t i = 0; status == CM_OK && i < count; i++)
+        settle(self, results[i], &outcomes[from + i]);
     return status;
 }
 

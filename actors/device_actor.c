@@ -499,6 +499,7 @@ static cm_status_t open_all(device_actor_t *self, bool waits, cm_error_t *err)
     open_metrics(self);
     cm_pg_link_open(&self->link, options, self->args->name, self->args->role, &self->reporter);
     self->store = cm_device_store_new(self->link.pg);
+    cm_device_store_set_erasure(self->store, options->postgres.admin_schema, options->erasure.key);
     cm_device_store_set_patience(self->store,
                                  &(cm_device_patience_t){.on_step = show_life, .ctx = self});
     return cm_subworker_open_sockets(&self->sockets, self->args, err);

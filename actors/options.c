@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <string.h>
 
-enum { AUDIT_KEY_MIN = 16 };
+enum { SECRET_KEY_MIN = 16 };
 
 #define AT(member) offsetof(cm_options_t, member)
 
@@ -100,6 +100,12 @@ static const cm_config_key_t keys[] = {
      "milliseconds a stop may take to finish what is in hand"},
     {"audit.key", CM_CONFIG_TEXT, AT(audit.key), NULL, 0, 1024, NULL, true,
      "secret key of the audit log's hash chain, 16 bytes or more; empty: plain SHA-256"},
+    {"erasure.key", CM_CONFIG_TEXT, AT(erasure.key), NULL, 0, 1024, NULL, true,
+     "secret key of the hashes of deleted contacts, 16 bytes or more, for good; empty: anybody can "
+     "try ids"},
+    {"erasure.sweep_minutes", CM_CONFIG_INT, AT(erasure.sweep_minutes), "60", 1, 10080, NULL, false,
+     "minutes after which the tables of erased contacts are rewritten, so that their bytes are "
+     "gone"},
     {"monitor.listen", CM_CONFIG_TEXT, AT(monitor.listen), "127.0.0.1:8089", 0, 256, NULL, false,
      "address:port of health, metrics and ledger; empty for none"},
     {"monitor.beat_timeout_ms", CM_CONFIG_INT, AT(monitor.beat_timeout_ms), "60000", 1000, 3600000,
@@ -194,14 +200,15 @@ static cm_status_t check_listen(const cm_config_t *config, const char *listen, c
         cm_config_origin(config, "monitor.listen"), listen);
 }
 
-static cm_status_t check_audit(const cm_config_t *config, const char *key, cm_error_t *err)
+static cm_status_t check_secret(const cm_config_t *config, const char *name, const char *key,
+                                cm_error_t *err)
 {
-    if (!*key || strlen(key) >= AUDIT_KEY_MIN)
+    if (!*key || strlen(key) >= SECRET_KEY_MIN)
         return CM_OK;
     return cm_error_set(err, CM_MISCONFIGURED, "config",
-                        "audit.key (%s) has %zu bytes; give %d or more, random ones: "
+                        "%s (%s) has %zu bytes; give %d or more, random ones: "
                         "openssl rand -hex 32",
-                        cm_config_origin(config, "audit.key"), strlen(key), AUDIT_KEY_MIN);
+                        name, cm_config_origin(config, name), strlen(key), SECRET_KEY_MIN);
 }
 
 cm_status_t cm_options_check(const cm_config_t *config, cm_error_t *err)
@@ -228,7 +235,9 @@ cm_status_t cm_options_check(const cm_config_t *config, cm_error_t *err)
     if (status == CM_OK)
         status = check_pubsub(config, options, err);
     if (status == CM_OK)
-        status = check_audit(config, options->audit.key, err);
+        status = check_secret(config, "audit.key", options->audit.key, err);
+    if (status == CM_OK)
+        status = check_secret(config, "erasure.key", options->erasure.key, err);
     return status == CM_OK ? check_listen(config, options->monitor.listen, err) : status;
 }
 

@@ -52,6 +52,10 @@ typedef struct {
         const char *key; /* "": none */
     } audit;
     struct {
+        const char *key; /* "": none */
+        int64_t sweep_minutes;
+    } erasure;
+    struct {
         const char *listen;
         int64_t beat_timeout_ms;
     } monitor;
@@ -65,7 +69,7 @@ extern const cm_config_alias_t cm_options_aliases[]; /* what Google's own tools 
 extern const size_t cm_options_alias_count;
 
 /* Checks that go beyond one key: retry.windows_ms has five entries, broker.lease_ms is longer than
- * broker.poll_ms, the URIs and the address can be read, audit.key is empty or long enough.
+ * broker.poll_ms, the URIs and the address can be read, audit.key and erasure.key are empty or long enough.
  * CM_MISCONFIGURED naming the key and its origin. */
 cm_status_t cm_options_check(const cm_config_t *config, cm_error_t *err);
 void cm_options_retry_policy(const cm_options_t *options, cm_retry_policy_t *ret_policy);

@@ -1,6 +1,8 @@
 #include "actors/wiring.h"
 #include "actors/broker_choice.h"
+#include "actors/contact_deletion.h"
 #include "actors/dead_letter.h"
+#include "actors/erasure_sweeper.h"
 #include "actors/republisher.h"
 #include "actors/tenant_activator.h"
 #include "actors/writer.h"
@@ -35,6 +37,8 @@ const cm_wiring_t cm_wiring[] = {
      "retries of device events at their time", CM_ROLE_WRITER},
     {"tenant-activator", cm_tenant_activator_actor, one, 50,
      "schemas for customers that were activated", CM_ROLE_DDL},
+    {"contact-deletion", cm_contact_deletion_actor, one, 500,
+     "devices of contacts that were deleted", CM_ROLE_PURGER},
     {"dead-letter", cm_dead_letter_actor, one, 1000, "the errors topics into a table",
      CM_ROLE_WRITER},
 };
@@ -53,7 +57,7 @@ enum { STOP_SUBWORKERS = 1, STOP_GATEWAY = 2, STOP_MONITOR = 3 };
 static void add_service(cm_mesh_t *self, const cm_service_t *service)
 {
     self->services[self->service_count++] = *service;
-    if (service->body != cm_monitor_actor)
+    if (service->body != cm_monitor_actor && service->body != cm_erasure_sweeper_actor)
         self->expected[self->expected_count++] = service->name;
 }
 
@@ -64,7 +68,7 @@ static cm_status_t add_subworker(cm_mesh_t *self, const cm_options_t *options,
         if (strcmp(self->routes[i].subworker, wiring->subworker) == 0)
             return CM_OK; /* named twice */
     unsigned shards = wiring->shards(options);
-    if (self->service_count + shards + 2 > CM_SERVICES_MAX)
+    if (self->service_count + shards + 3 > CM_SERVICES_MAX)
         return cm_error_set(err, CM_MISCONFIGURED, "config", "more than %d actors in all",
                             CM_SERVICES_MAX);
     self->routes[self->route_count++] = (cm_gateway_route_t){
@@ -85,6 +89,22 @@ static cm_status_t add_subworker(cm_mesh_t *self, const cm_options_t *options,
                                           .required = true});
     }
     return CM_OK;
+}
+
+/* Beside the sub-worker whose erasures it completes. */
+static void add_sweeper(cm_mesh_t *self, const cm_options_t *options)
+{
+    cm_subworker_args_t *args = &self->subworkers[self->subworker_count++];
+    *args = (cm_subworker_args_t){.name = "erasure-sweeper",
+                                  .subworker = "erasure-sweeper",
+                                  .role = CM_ROLE_DDL,
+                                  .options = options,
+                                  .reports = CM_ENDPOINT_REPORTS};
+    add_service(self, &(cm_service_t){.name = args->name,
+                                      .body = cm_erasure_sweeper_actor,
+                                      .args = args,
+                                      .stop_order = STOP_SUBWORKERS,
+                                      .required = true});
 }
 
 static cm_status_t add_named(cm_mesh_t *self, const cm_options_t *options, const char *name,
@@ -123,6 +143,9 @@ cm_status_t cm_mesh_lay_out(cm_mesh_t *self, const cm_options_t *options, const 
         status = add_subworker(self, options, &cm_wiring[i], err);
     if (status != CM_OK)
         return status;
+    for (size_t i = 0; i < self->route_count; i++)
+        if (strcmp(self->routes[i].subworker, "contact-deletion") == 0)
+            add_sweeper(self, options);
     self->gateway = (cm_gateway_args_t){.options = options,
                                         .driver = cm_broker_driver_of(options),
                                         .consumer = self->consumer,

@@ -352,6 +352,19 @@ cm_status_t cm_pg_query(cm_pg_t *self, const char *sql, int count, const char *c
     return collect(self, 1, ret_result, err);
 }
 
+cm_status_t cm_pg_run(cm_pg_t *self, const cm_pg_statement_t *statement, PGresult **ret_result,
+                      cm_error_t *err)
+{
+    assert(self->pipeline.phase == CM_PG_PHASE_NONE);
+    if (!self->conn)
+        return cm_pg_error_closed(err);
+    if (!PQsendQueryParams(self->conn, statement->sql, statement->count, statement->types,
+                           statement->values, statement->lengths, statement->formats,
+                           statement->result_format))
+        return cm_pg_send_failed(self, err);
+    return collect(self, 1, ret_result, err);
+}
+
 void cm_pg_clear(PGresult **result_p)
 {
     PQclear(*result_p);

@@ -122,6 +122,11 @@ bool cm_pg_pipeline_wants_write(const cm_pg_t *self);
 /* pump until done, polling the socket; CM_CANCELLED is never returned: a commit is awaited. */
 cm_status_t cm_pg_pipeline_wait(cm_pg_t *self, int *ret_failed, cm_error_t *err);
 
+/* One statement, blocking, inside a transaction of cm_pg_begin() or alone; it is not prepared, its key
+ * and text are left aside (sql must be set). *ret_result (may be NULL) is yours. */
+cm_status_t cm_pg_run(cm_pg_t *self, const cm_pg_statement_t *statement, PGresult **ret_result,
+                      cm_error_t *err);
+
 /* ---- classes ------------------------------------------------------------------------------- */
 
 /* The class of an SQLSTATE outside DDL: reliability section 3.1, each line tested. "" is

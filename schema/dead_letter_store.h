@@ -3,8 +3,8 @@
  * Body and attributes are kept byte for byte. One dead letter per (origin topic, origin message id,
  * replay count, body): the same one delivered twice is kept once. The body counts because the
  * origin is what the message says of itself; were it wrong, unlike messages must not be lost as
- * one. Listing never shows the body or attribute values that are not ours; `show` does. Rule:
- * events.md section 2, reliability section 3.6.
+ * one. Listing never shows the body or attribute values that are not ours; `show` does. What was
+ * erased is not kept again. Rule: events.md sections 2 and 6, reliability sections 3.6 and 4.4.
  */
 #ifndef CM_SCHEMA_DEAD_LETTER_STORE_H
 #define CM_SCHEMA_DEAD_LETTER_STORE_H
@@ -13,12 +13,25 @@
 
 enum { CM_DEAD_LETTER_REPLAYS_MAX = 3 };
 
-/* Keep deliveries of an errors topic; one statement. ret_new[i] (may be NULL): false when it was
- * kept before. tenant is taken from the attribute customerId, else peeked from the body, else "".
- */
-cm_status_t cm_dead_letter_keep(cm_pg_t *pg, const char *admin_schema, const char *errors_topic,
-                                const cm_delivery_t *deliveries, size_t count, bool *ret_new,
-                                cm_error_t *err);
+typedef enum {
+    CM_LETTER_KEPT,
+    CM_LETTER_KEPT_BEFORE,
+    CM_LETTER_DROPPED, /* of a deleted tenant, contact or device, and no newer: kept nowhere */
+    CM_LETTER_BUSY     /* its tenant is being changed, nobody knows yet: ask again */
+} cm_letter_result_t;
+
+typedef struct {
+    const char *admin_schema, *erasure_key;
+} cm_dead_letter_place_t;
+
+/* Keep deliveries of an errors topic; one transaction. ret_results[i] may be NULL. tenant is taken
+ * from the attribute customerId, else peeked from the body, else "". With each the hashes of the
+ * ids that its body tells (proto/letter_ids.h). Its time is the body's, else that of its first
+ * failure, else of its publishing. So that a deletion running beside it misses none, the tenants'
+ * rows in the registry are locked FOR SHARE and the tombstones are read under their locks. */
+cm_status_t cm_dead_letter_keep(cm_pg_t *pg, const cm_dead_letter_place_t *place,
+                                const char *errors_topic, const cm_delivery_t *deliveries,
+                                size_t count, cm_letter_result_t *ret_results, cm_error_t *err);
 
 typedef struct { /* a member that is empty, NULL or 0 does not filter */
     const char *tenant, *error_class, *error_code;

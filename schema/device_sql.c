@@ -1,4 +1,5 @@
 #include "schema/device_sql.h"
+#include "schema/sql.h"
 
 #include <assert.h>
 
@@ -16,12 +17,20 @@
 #define COLUMNS KEY ", " DEVICE_COLUMNS ", " PUSH_COLUMNS ", " CONTACT_COLUMNS
 #define ARGUMENTS "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17"
 
-/* n: the changes. A scalar subquery for the tombstone, not a join: it leaves the rows in the order of
- * the arrays, so that all writers lock them in one order. */
-#define CHANGES "unnest(" ARGUMENTS ") AS n(" COLUMNS ")"
+/* n: the changes. Scalar subqueries for the tombstones, not joins: they leave the rows in the order of
+ * the arrays, so that all writers lock them in one order. A tenant that was deleted and activated anew
+ * has a tombstone without a device, which counts for all of them; asked once a statement. */
+#define CHANGES "unnest(" ARGUMENTS ", $18) AS n(" COLUMNS ", contact_hash)"
+#define FENCE                                                                                      \
+    "(SELECT f.removed_at FROM @schema@.device_tombstones AS f"                                    \
+    " WHERE f.application_code = '' AND f.client_id = '')"
 #define TOMBSTONE                                                                                  \
-    "(SELECT t.removed_at FROM @schema@.device_tombstones AS t"                                    \
-    " WHERE t.application_code = n.application_code AND t.client_id = n.client_id)"
+    "greatest((SELECT t.removed_at FROM @schema@.device_tombstones AS t"                           \
+    " WHERE t.application_code = n.application_code AND t.client_id = n.client_id), " FENCE ")"
+/* When the contact was deleted that a change sets; NULL: it sets none, or one that was not. */
+#define CONTACT_DELETED                                                                            \
+    "(SELECT c.deleted_at FROM @schema@.contact_tombstones AS c"                                   \
+    " WHERE c.contact_hash = n.contact_hash)"
 
 /* A register as it compares: time, then content field by field, absent lowest. The order of the
  * fields is that of proto/device_order.c; the columns have collation "C". */
@@ -52,15 +61,17 @@ const char cm_device_sql_session[] =
  * SHARE on them until its transaction ends, and it takes its snapshot after it got that lock. A removal
  * first takes ACCESS EXCLUSIVE. If the upsert's lock comes first, the removal waits for its commit, sees
  * the row and clears it. If the removal's comes first, the upsert waits for that commit, and its snapshot
- * holds the tombstone.
+ * holds the tombstone. So it is with a contact deletion (schema/contact_sql.c), which takes the
+ * tombstones of devices and of contacts: an upsert reads both, whether or not it sets a contact.
  *
  * Why devices is locked before: an upsert locks devices, then the tombstones, and so must everybody
- * who may meet it (a drop of the tenant, too), else they deadlock. */
+ * who may meet it (a drop of the tenant, too), else they deadlock. The whole order: devices,
+ * device_tombstones, contact_tombstones, push_verdicts_held. */
 const char cm_device_sql_lock_devices[] = "LOCK TABLE @schema@.devices IN ROW EXCLUSIVE MODE";
 const char cm_device_sql_lock_tombstones[] =
     "LOCK TABLE @schema@.device_tombstones IN ACCESS EXCLUSIVE MODE";
 const char cm_device_sql_try_lock[] =
-    "BEGIN; LOCK TABLE @schema@.devices, @schema@.device_tombstones"
+    "BEGIN; LOCK TABLE @schema@.devices, @schema@.device_tombstones, @schema@.contact_tombstones"
     " IN ROW EXCLUSIVE MODE NOWAIT";
 
 #define KEEP(at, column) column " = CASE WHEN d." at " > r.removed_at THEN d." column " END"
@@ -68,31 +79,50 @@ const char cm_device_sql_try_lock[] =
 #define NEWEST "greatest(d.device_at, d.push_at, d.contact_at)"
 #define OLDEST "least(d.device_at, d.push_at, d.contact_at)"
 
+/* r: keys and times of the removals. */
+#define REMOVE                                                                                     \
+    "gone AS ("                                                                                    \
+    "  DELETE FROM @schema@.devices AS d USING r"                                                  \
+    "  WHERE " OF_REMOVED " AND (" NEWEST " > r.removed_at) IS NOT TRUE\n"                         \
+    "), cleared AS ("                                                                              \
+    "  UPDATE @schema@.devices AS d SET"                                                           \
+    "    " KEEP("device_at", "device_at") ", " KEEP("device_at", "platform") ","                   \
+    "    " KEEP("device_at", "application_version") ", " KEEP("device_at", "device_model") ","     \
+    "    " KEEP("device_at", "os_version") ", " KEEP("device_at", "sdk_version") ","               \
+    "    " KEEP("device_at", "language") ", " KEEP("device_at", "timezone") ","                    \
+    "    " KEEP("device_at", "push_settings") ","                                                  \
+    "    " KEEP("push_at", "push_at") ", " KEEP("push_at", "push_token") ","                       \
+    "    " KEEP("push_at", "push_address_type") ", " KEEP("push_at", "push_status") ","            \
+    "    " KEEP("push_at", "push_status_at") ","                                                   \
+    "    " KEEP("contact_at", "contact_at") ", " KEEP("contact_at", "contact_id") ","              \
+    "    " KEEP("contact_at", "contact_field_id")                                                  \
+    "  FROM r"                                                                                     \
+    "  WHERE " OF_REMOVED " AND " NEWEST " > r.removed_at AND " OLDEST " <= r.removed_at\n"        \
+    ")"
+#define BURY                                                                                       \
+    "INSERT INTO @schema@.device_tombstones AS t (" KEY ", removed_at)"                            \
+    " SELECT " KEY ", removed_at FROM r"                                                           \
+    " ON CONFLICT (" KEY ") DO UPDATE SET removed_at = excluded.removed_at"                        \
+    " WHERE t.removed_at < excluded.removed_at"
+
 const char cm_device_sql_remove[] =
     "WITH r AS MATERIALIZED ("
     "  SELECT * FROM unnest($1, $2, $3) AS r(" KEY ", removed_at)\n"
-    "), gone AS ("
-    "  DELETE FROM @schema@.devices AS d USING r"
-    "  WHERE " OF_REMOVED " AND (" NEWEST " > r.removed_at) IS NOT TRUE\n"
-    "), cleared AS ("
-    "  UPDATE @schema@.devices AS d SET"
-    "    " KEEP("device_at", "device_at") ", " KEEP("device_at", "platform") ","
-    "    " KEEP("device_at", "application_version") ", " KEEP("device_at", "device_model") ","
-    "    " KEEP("device_at", "os_version") ", " KEEP("device_at", "sdk_version") ","
-    "    " KEEP("device_at", "language") ", " KEEP("device_at", "timezone") ","
-    "    " KEEP("device_at", "push_settings") ","
-    "    " KEEP("push_at", "push_at") ", " KEEP("push_at", "push_token") ","
-    "    " KEEP("push_at", "push_address_type") ", " KEEP("push_at", "push_status") ","
-    "    " KEEP("push_at", "push_status_at") ","
-    "    " KEEP("contact_at", "contact_at") ", " KEEP("contact_at", "contact_id") ","
-    "    " KEEP("contact_at", "contact_field_id")
-    "  FROM r"
-    "  WHERE " OF_REMOVED " AND " NEWEST " > r.removed_at AND " OLDEST " <= r.removed_at\n"
-    ")\n"
-    "INSERT INTO @schema@.device_tombstones AS t (" KEY ", removed_at)"
-    " SELECT * FROM r"
-    " ON CONFLICT (" KEY ") DO UPDATE SET removed_at = excluded.removed_at"
-    " WHERE t.removed_at < excluded.removed_at RETURNING " KEY;
+    "), " REMOVE "\n" BURY " RETURNING " KEY;
+
+/* The devices are locked in order of the key before the first is changed: r is read to its end first. */
+const char cm_device_sql_remove_of_contacts[] =
+    "WITH n AS MATERIALIZED ("
+    "  SELECT u.contact_id, " CM_SQL_FROM_MS("u.ms") " AS deleted_at"
+    "  FROM unnest($1::bigint[], $2::bigint[]) AS u(contact_id, ms)\n"
+    "), r AS MATERIALIZED ("
+    "  SELECT d.application_code, d.client_id, n.deleted_at AS removed_at,"
+    "    CASE WHEN d.push_at <= n.deleted_at THEN d.push_token END AS push_token"
+    "  FROM n JOIN @schema@.devices AS d"
+    "    ON d.contact_id = n.contact_id AND d.contact_at <= n.deleted_at"
+    "  ORDER BY d.application_code, d.client_id FOR UPDATE OF d\n"
+    "), " REMOVE ", buried AS (" BURY ")\n"
+    "SELECT application_code, client_id, " CM_SQL_TO_MS("removed_at") ", push_token FROM r";
 
 /* ---- the write of every day ----------------------------------------------------------------- */
 
@@ -104,8 +134,9 @@ const char cm_device_sql_remove[] =
 
 const char cm_device_sql_upsert[] =
     "INSERT INTO @schema@.devices AS d (" COLUMNS ")\n"
-    "SELECT n.* FROM " CHANGES "\n"
-    "WHERE coalesce(" TOMBSTONE " < least(n.device_at, n.push_at, n.contact_at), true)\n"
+    "SELECT " COLUMNS " FROM " CHANGES "\n"
+    "WHERE coalesce(" TOMBSTONE " < least(n.device_at, n.push_at, n.contact_at), true)"
+    " AND coalesce(" CONTACT_DELETED " < n.contact_at, true)\n"
     "ON CONFLICT (" KEY ") DO UPDATE SET\n"
     " device_at = coalesce(excluded.device_at, d.device_at),"
     " " GIVEN("device_at", "platform") ", " GIVEN("device_at", "application_version") ","
@@ -125,6 +156,15 @@ const char cm_device_sql_upsert[] =
 /* ---- the order rule in full ----------------------------------------------------------------- */
 
 #define SURVIVES(at, column) "CASE WHEN n.removed_at >= n." at " THEN NULL ELSE n." column " END"
+/* A change that would set a deleted contact is a removal and left alone: settle tells. It would not
+ * when the row's own register is newer; rows that go take the tombstones, so what the snapshot shows
+ * holds. Then the rest of it counts. */
+#define DELETED                                                                                    \
+    "(n.contact_deleted_at >= n.contact_at"                                                        \
+    " AND n.contact_at > coalesce(n.removed_at, " NOT_SET ")) IS TRUE"
+#define SURVIVES_CONTACT(column)                                                                   \
+    "CASE WHEN n.removed_at >= n.contact_at OR n.contact_deleted_at >= n.contact_at THEN NULL"     \
+    " ELSE n." column " END"
 #define TAKE(group, column)                                                                        \
     "CASE WHEN k.take_" group " THEN excluded." column " ELSE d." column " END"
 /* A verdict for this very token outlives the registration of the token when it is not older. */
@@ -142,10 +182,14 @@ const char cm_device_sql_upsert_exact[] =
     " " SURVIVES("device_at", "push_settings") ","
     " " SURVIVES("push_at", "push_at") ", " SURVIVES("push_at", "push_token") ","
     " " SURVIVES("push_at", "push_address_type") ","
-    " " SURVIVES("contact_at", "contact_at") ", " SURVIVES("contact_at", "contact_id") ","
-    " " SURVIVES("contact_at", "contact_field_id") "\n"
-    "FROM (SELECT n.*, " TOMBSTONE " AS removed_at FROM " CHANGES " OFFSET 0) AS n\n"
+    " " SURVIVES_CONTACT("contact_at") ", " SURVIVES_CONTACT("contact_id") ","
+    " " SURVIVES_CONTACT("contact_field_id") "\n"
+    "FROM (SELECT n.*, " TOMBSTONE " AS removed_at, " CONTACT_DELETED " AS contact_deleted_at"
+    " FROM " CHANGES " OFFSET 0) AS n\n"
     "WHERE (n.removed_at >= greatest(n.device_at, n.push_at, n.contact_at)) IS NOT TRUE\n"
+    " AND (NOT (" DELETED ") OR EXISTS (SELECT FROM @schema@.devices AS o"
+    " WHERE o.application_code = n.application_code AND o.client_id = n.client_id"
+    " AND " CONTACT_ROW("o") " >= " CONTACT_ROW("n") "))\n"
     "ON CONFLICT (" KEY ") DO UPDATE SET\n"
     "(" DEVICE_COLUMNS ", " PUSH_COLUMNS ", push_status, push_status_at, " CONTACT_COLUMNS ") = ("
     "SELECT " TAKE("device", "device_at") ", " TAKE("device", "platform") ","
@@ -169,7 +213,8 @@ const char cm_device_sql_upsert_exact[] =
 /* ---- settling ------------------------------------------------------------------------------- */
 
 #define WANTED(at, row)                                                                            \
-    "(n." at " > coalesce(t.removed_at, " NOT_SET ") AND " row("n") " > " row("d") ") IS TRUE"
+    "(n." at " > coalesce(greatest(t.removed_at, " FENCE "), " NOT_SET ")"                         \
+    " AND " row("n") " > " row("d") ") IS TRUE"
 #define THERE(at, row) "(n." at " IS NULL OR " row("n") " = " row("d") ")"
 
 /* A register only ever grows, so what is found stale or there already stays so. */
@@ -179,12 +224,16 @@ const char cm_device_sql_settle[] =
     " OR " WANTED("contact_at", CONTACT_ROW) ","
     " " THERE("device_at", DEVICE_ROW) " AND " THERE("push_at", PUSH_ROW)
     " AND " THERE("contact_at", CONTACT_ROW)
-    " AND (n.removed_at IS NULL OR n.removed_at IS NOT DISTINCT FROM t.removed_at)\n"
-    "FROM unnest(" ARGUMENTS ", $18) WITH ORDINALITY AS n(" COLUMNS ", removed_at, i)\n"
+    " AND (n.removed_at IS NULL OR n.removed_at IS NOT DISTINCT FROM t.removed_at),"
+    " CASE WHEN " WANTED("contact_at", CONTACT_ROW) " AND c.deleted_at >= n.contact_at"
+    " THEN " CM_SQL_TO_MS("c.deleted_at") " END\n"
+    "FROM unnest(" ARGUMENTS ", $18, $19) WITH ORDINALITY"
+    " AS n(" COLUMNS ", contact_hash, removed_at, i)\n"
     "LEFT JOIN @schema@.devices AS d"
     " ON d.application_code = n.application_code AND d.client_id = n.client_id\n"
     "LEFT JOIN @schema@.device_tombstones AS t"
-    " ON t.application_code = n.application_code AND t.client_id = n.client_id";
+    " ON t.application_code = n.application_code AND t.client_id = n.client_id\n"
+    "LEFT JOIN @schema@.contact_tombstones AS c ON c.contact_hash = n.contact_hash";
 
 /* clang-format on */
 
@@ -251,8 +300,20 @@ static void bind_key(cm_pg_arrays_t *arrays, cm_store_item_t *const *items, size
     COLUMN(CM_PG_TEXT, cm_pg_arrays_text(arrays, change->client_id));
 }
 
-static void bind_registers(cm_pg_arrays_t *arrays, cm_store_item_t *const *items, size_t count,
-                           takes_fn *takes, size_t taken)
+static void put_contact_hash(cm_pg_arrays_t *arrays, const cm_erasure_key_t *key,
+                             const cm_device_change_t *change)
+{
+    if (change->has_contact_id) {
+        cm_erasure_hash_t hash = cm_erasure_contact(key, change->contact_id);
+        cm_pg_arrays_text(arrays, cm_erasure_hash_str(&hash));
+    } else {
+        cm_pg_arrays_null(arrays);
+    }
+}
+
+static void bind_registers(cm_pg_arrays_t *arrays, const cm_erasure_key_t *key,
+                           cm_store_item_t *const *items, size_t count, takes_fn *takes,
+                           size_t taken)
 {
     bind_key(arrays, items, count, takes, taken);
     COLUMN(CM_PG_TIMESTAMPTZ, cm_pg_arrays_ms(arrays, change->device_ms));
@@ -266,6 +327,7 @@ static void bind_registers(cm_pg_arrays_t *arrays, cm_store_item_t *const *items
     COLUMN(CM_PG_INT8, put_optional(arrays, change->has_contact_id, change->contact_id));
     COLUMN(CM_PG_INT8,
            put_optional(arrays, change->has_contact_field_id, change->contact_field_id));
+    COLUMN(CM_PG_BYTEA, put_contact_hash(arrays, key, change));
 }
 
 size_t cm_device_sql_bind_removals(cm_pg_arrays_t *arrays, cm_store_item_t *const *items,
@@ -281,25 +343,25 @@ size_t cm_device_sql_bind_removals(cm_pg_arrays_t *arrays, cm_store_item_t *cons
     return taken;
 }
 
-size_t cm_device_sql_bind_registers(cm_pg_arrays_t *arrays, cm_store_item_t *const *items,
-                                    size_t count)
+size_t cm_device_sql_bind_registers(cm_pg_arrays_t *arrays, const cm_erasure_key_t *key,
+                                    cm_store_item_t *const *items, size_t count)
 {
     size_t taken = count_taken(items, count, cm_device_sql_has_register);
     cm_pg_arrays_clear(arrays);
     if (taken > 0)
-        bind_registers(arrays, items, count, cm_device_sql_has_register, taken);
+        bind_registers(arrays, key, items, count, cm_device_sql_has_register, taken);
     return taken;
 }
 
-size_t cm_device_sql_bind_settle(cm_pg_arrays_t *arrays, cm_store_item_t *const *items,
-                                 size_t count)
+size_t cm_device_sql_bind_settle(cm_pg_arrays_t *arrays, const cm_erasure_key_t *key,
+                                 cm_store_item_t *const *items, size_t count)
 {
     takes_fn *takes = takes_all;
     size_t taken = count;
     cm_pg_arrays_clear(arrays);
     if (taken == 0)
         return 0;
-    bind_registers(arrays, items, count, takes, taken);
+    bind_registers(arrays, key, items, count, takes, taken);
     COLUMN(CM_PG_TIMESTAMPTZ, cm_pg_arrays_ms(arrays, change->removed_ms));
     return taken;
 }

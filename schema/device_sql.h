@@ -5,6 +5,7 @@
  */
 #ifndef CM_SCHEMA_DEVICE_SQL_H
 #define CM_SCHEMA_DEVICE_SQL_H
+#include "proto/erasure_hash.h"
 #include "schema/device_store.h"
 #include "schema/pg_array.h"
 
@@ -20,26 +21,35 @@ extern const char cm_device_sql_try_lock[];
 /* Removals: cm_device_sql_bind_removals(). Answers the keys of the tombstones that moved. */
 extern const char cm_device_sql_remove[];
 
+/* The removals that contact deletions mean, under the locks: $1 contact ids, $2 times, epoch ms,
+ * both text arrays of bigint. Answers key, time (epoch ms) and the token that went, of each device.
+ */
+extern const char cm_device_sql_remove_of_contacts[];
+
 /* The write of every day: cm_device_sql_bind_registers(). Writes the rows where each register given
- * is newer than the row's and than the tombstone; all others it leaves alone, whole. Answers the
- * keys of the rows written, in the order of the arguments. */
+ * is newer than the row's and than the tombstone, and no contact is set that was deleted at that
+ * time or later; all others it leaves alone, whole. Answers the keys of the rows written, in the
+ * order of the arguments. */
 extern const char cm_device_sql_upsert[];
 
 /* The order rule in full, for what the one above left alone: equal times, some registers newer and
- * some not, verdicts newer than a token. Arguments and answer likewise. */
+ * some not, verdicts newer than a token, deleted contacts of no account. Leaves alone what is a
+ * removal because of its contact. Arguments and answer likewise. */
 extern const char cm_device_sql_upsert_exact[];
 
 /* What is to become of changes that were not written: cm_device_sql_bind_settle(). Answers per
- * change, in any order: its index from 1, must be written still, is there already. All binary. */
+ * change, in any order: its index from 1, must be written still, is there already, and when it is a
+ * removal because of its contact the time of that removal, epoch ms, else NULL. All binary. */
 extern const char cm_device_sql_settle[];
 
-/* Fill arrays for items; return how many of them they took (0: nothing to send). */
+/* Fill arrays for items; return how many of them they took (0: nothing to send). key: of the
+ * tenant, for the hashes of contacts. */
 size_t cm_device_sql_bind_removals(cm_pg_arrays_t *arrays, cm_store_item_t *const *items,
                                    size_t count);
-size_t cm_device_sql_bind_registers(cm_pg_arrays_t *arrays, cm_store_item_t *const *items,
-                                    size_t count);
-size_t cm_device_sql_bind_settle(cm_pg_arrays_t *arrays, cm_store_item_t *const *items,
-                                 size_t count);
+size_t cm_device_sql_bind_registers(cm_pg_arrays_t *arrays, const cm_erasure_key_t *key,
+                                    cm_store_item_t *const *items, size_t count);
+size_t cm_device_sql_bind_settle(cm_pg_arrays_t *arrays, const cm_erasure_key_t *key,
+                                 cm_store_item_t *const *items, size_t count);
 
 bool cm_device_sql_is_removal(const cm_device_change_t *change);
 bool cm_device_sql_has_register(const cm_device_change_t *change);

@@ -24,8 +24,16 @@ cm_device_store_t *cm_device_store_new(cm_pg_t *pg)
         abort();
     self->pg = pg;
     self->arena = cm_arena_new(ARENA_BLOCK_BYTES);
+    self->erasure_key = "";
     cm_device_store_set_patience(self, &(cm_device_patience_t){0});
     return self;
+}
+
+void cm_device_store_set_erasure(cm_device_store_t *self, const char *admin_schema, const char *key)
+{
+    assert(!self->touched); /* the keys of tenants are kept */
+    self->erasure_schema = admin_schema;
+    self->erasure_key = key;
 }
 
 void cm_device_store_set_patience(cm_device_store_t *self, const cm_device_patience_t *patience)
@@ -65,6 +73,7 @@ static cm_device_group_t group_of(cm_device_store_t *self, cm_store_tenant_t *te
             cm_device_sql_has_register(&item->change) || cm_device_sql_is_removal(&item->change);
         item->result = sends ? CM_CHANGE_PENDING : CM_CHANGE_DUPLICATE;
         item->error = NULL;
+        item->erased = false;
         if (sends)
             group.items[group.count++] = item;
     }

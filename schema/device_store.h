@@ -5,8 +5,10 @@
  * qualified. The order rule is in the statement: a register is taken when its time is newer than
  * the row's (equal times: proto/device_order.h), and not at or before the device's tombstone; what
  * changes nothing writes nothing. Removals take the tenant's tombstone table first, so that no
- * older change can slip in beside them from another connection. Rule: DESIGN section 6, reliability
- * section 3.4, limits section 1.
+ * older change can slip in beside them from another connection. A change that would set a contact
+ * at or before its deletion is the removal of its device as of that deletion: APPLIED when that
+ * removed something or left a tombstone, else STALE. Rule: DESIGN section 6, events.md section 4,
+ * reliability section 3.4, limits section 1.
  */
 #ifndef CM_SCHEMA_DEVICE_STORE_H
 #define CM_SCHEMA_DEVICE_STORE_H
@@ -26,6 +28,7 @@ typedef struct {
     cm_device_change_t change;
     cm_change_result_t result;
     const cm_error_t *error; /* FAILED: owned by the store, valid until the next begin */
+    bool erased; /* its contact was deleted: change became the removal that this means */
 } cm_store_item_t;
 
 typedef struct {
@@ -39,6 +42,11 @@ typedef struct cm_device_store cm_device_store_t;
 
 cm_device_store_t *cm_device_store_new(cm_pg_t *pg); /* pg is borrowed and must outlive it */
 void cm_device_store_destroy(cm_device_store_t **self_p);
+/* Before the first write; both borrowed. key: by which deleted contacts are known, "" until it is
+ * set (proto/erasure_hash.h). admin_schema: where tenants are noted in whose tables a deleted
+ * contact's device was found (schema/erasure.h); NULL: nowhere. */
+void cm_device_store_set_erasure(cm_device_store_t *self, const char *admin_schema,
+                                 const char *key);
 
 /* How long one tenant may hold up the others; 0 = the default. All are bounded by
  * statement_timeout. */

@@ -7,9 +7,13 @@
  *     WRITE --some were not--> SETTLE --stale or there already--> over
  *                                 ^ \--the short statement left them alone--> EXACT --+
  *                                 +----------------------------------------------------+
+ *
+ * What settle finds to be of a deleted contact becomes a removal there and then, and EXACT sends
+ * it.
  */
 #ifndef CM_SCHEMA_DEVICE_STORE_PRIVATE_H
 #define CM_SCHEMA_DEVICE_STORE_PRIVATE_H
+#include "proto/erasure_hash.h"
 #include "schema/device_store.h"
 #include "schema/pg_array.h"
 
@@ -20,6 +24,8 @@ typedef struct {
     bool on_trial;
     unsigned char *parts; /* per item: what of it PostgreSQL wrote, CM_DEVICE_PART_... */
     bool *wanted;         /* while settling, per item: to be written by EXACT */
+    bool erases;          /* some of its items became removals: EXACT sends those, too */
+    const cm_erasure_key_t *erasure_key;
 } cm_device_group_t;
 
 enum { CM_DEVICE_PART_REMOVAL = 1, CM_DEVICE_PART_REGISTERS = 2 };
@@ -35,6 +41,7 @@ typedef enum {
     CM_DEVICE_STEP_LIMIT,
     CM_DEVICE_STEP_LOCK,
     CM_DEVICE_STEP_REMOVE,
+    CM_DEVICE_STEP_NOTE,
     CM_DEVICE_STEP_UPSERT,
     CM_DEVICE_STEP_SETTLE
 } cm_device_step_kind_t;
@@ -56,8 +63,9 @@ struct cm_device_store {
     int64_t connected_at_ms;
     cm_device_touched_t *touched;
     cm_device_patience_t patience;
-    int64_t isolate_until_ms; /* monotonic; 0: not isolating */
-    int limit_ms;             /* of the next statement, 0: that of the connection */
+    const char *erasure_schema, *erasure_key; /* see cm_device_store_set_erasure() */
+    int64_t isolate_until_ms;                 /* monotonic; 0: not isolating */
+    int limit_ms;                             /* of the next statement, 0: that of the connection */
 
     cm_device_phase_t phase;
     cm_device_group_t *groups; /* of this phase; after a failure those without a result */

@@ -2,6 +2,7 @@
 #include "runtime/hash.h"
 #include "schema/device_sql.h"
 #include "schema/device_store_private.h"
+#include "schema/erasure.h"
 #include "schema/sql.h"
 
 #include <endian.h>
@@ -15,21 +16,24 @@ enum { ROUNDS_MAX = 5, KEY_MAX = CM_TENANT_ID_MAX + 16 };
 
 struct cm_device_touched {
     char tenant[CM_TENANT_ID_MAX];
+    cm_erasure_key_t erasure_key; /* drawn once: it costs as much as a dozen events */
     UT_hash_handle hh;
 };
 
-static void touch(cm_device_store_t *self, const char *tenant)
+static const cm_erasure_key_t *touch(cm_device_store_t *self, const char *tenant)
 {
     cm_device_touched_t *found = NULL;
     HASH_FIND_STR(self->touched, tenant, found);
     if (found)
-        return;
+        return &found->erasure_key;
     found = calloc(1, sizeof *found);
     if (!found)
         abort();
     snprintf(found->tenant, sizeof found->tenant, "%s", tenant);
+    found->erasure_key = cm_erasure_tenant_key(self->erasure_key, tenant);
     HASH_ADD_STR(self->touched, tenant, found);
     self->stats.tenants_touched = HASH_COUNT(self->touched);
+    return &found->erasure_key;
 }
 
 void cm_device_touched_clear(cm_device_store_t *self)
@@ -128,6 +132,22 @@ static cm_status_t add_limit(cm_device_store_t *self, size_t group, int limit_ms
     return cm_pg_pipeline_add(self->pg, &(cm_pg_statement_t){.sql = sql}, err);
 }
 
+/* What a deleted contact's device has left in the files is to be rid of. Under the locks of the
+ * removal, so that it meets the sweep in order. */
+static cm_status_t add_note(cm_device_store_t *self, size_t index, cm_error_t *err)
+{
+    static const Oid types[] = {CM_PG_TEXT};
+    const char *values[] = {self->groups[index].tenant};
+    if (!self->groups[index].erases || !self->erasure_schema)
+        return CM_OK;
+    cm_buffer_clear(&self->sql);
+    cm_sql_in_schema(&self->sql, cm_erasure_note_sql, self->erasure_schema);
+    cm_pg_statement_t statement = {
+        .sql = cm_buffer_text(&self->sql), .count = 1, .types = types, .values = values};
+    note_step(self, CM_DEVICE_STEP_NOTE, index);
+    return cm_pg_pipeline_add(self->pg, &statement, err);
+}
+
 static cm_status_t add_removals(cm_device_store_t *self, size_t index, cm_error_t *err)
 {
     cm_device_group_t *group = &self->groups[index];
@@ -139,13 +159,15 @@ static cm_status_t add_removals(cm_device_store_t *self, size_t index, cm_error_
     if (status != CM_OK)
         return status;
     self->stats.statements++;
-    return add(self, CM_DEVICE_STEP_REMOVE, index, "remove", cm_device_sql_remove, err);
+    status = add(self, CM_DEVICE_STEP_REMOVE, index, "remove", cm_device_sql_remove, err);
+    return status == CM_OK ? add_note(self, index, err) : status;
 }
 
 static cm_status_t add_registers(cm_device_store_t *self, size_t index, bool exact, cm_error_t *err)
 {
     cm_device_group_t *group = &self->groups[index];
-    if (cm_device_sql_bind_registers(&self->arrays, group->items, group->count) == 0)
+    if (cm_device_sql_bind_registers(&self->arrays, group->erasure_key, group->items,
+                                     group->count) == 0)
         return CM_OK;
     self->stats.statements++;
     return exact ? add(self, CM_DEVICE_STEP_UPSERT, index, NULL, cm_device_sql_upsert_exact, err)
@@ -155,7 +177,7 @@ static cm_status_t add_registers(cm_device_store_t *self, size_t index, bool exa
 static cm_status_t add_settle(cm_device_store_t *self, size_t index, cm_error_t *err)
 {
     cm_device_group_t *group = &self->groups[index];
-    cm_device_sql_bind_settle(&self->arrays, group->items, group->count);
+    cm_device_sql_bind_settle(&self->arrays, group->erasure_key, group->items, group->count);
     return add(self, CM_DEVICE_STEP_SETTLE, index, "settle", cm_device_sql_settle, err);
 }
 
@@ -163,7 +185,7 @@ static cm_status_t add_group(cm_device_store_t *self, size_t index, bool exact, 
                              cm_error_t *err)
 {
     cm_device_group_t *group = &self->groups[index];
-    touch(self, group->tenant);
+    group->erasure_key = touch(self, group->tenant);
     int limit_ms = group->on_trial          ? self->patience.trial_ms
                    : self->isolate_until_ms ? self->patience.statement_ms
                                             : 0;
@@ -178,14 +200,15 @@ static cm_status_t add_group(cm_device_store_t *self, size_t index, bool exact, 
     group->parts = cm_arena_alloc(self->arena, group->count);
     memset(group->parts, 0, group->count);
     self->stats.rows += group->count;
-    if (removals)
+    if (removals || group->erases)
         status = add_removals(self, index, err);
     return status == CM_OK ? add_registers(self, index, exact, err) : status;
 }
 
 static cm_pg_result_fn take_result;
 
-/* One pipeline over all groups. Removals are for the first write alone: they are exact already. */
+/* One pipeline over all groups. Removals are for the first write alone, they are exact already; but
+ * for those that settling made. */
 static cm_status_t send_phase(cm_device_store_t *self, cm_device_phase_t phase, bool exact,
                               bool removals, cm_error_t *err)
 {
@@ -272,6 +295,19 @@ static void take_written(cm_device_group_t *group, unsigned char part, const PGr
     }
 }
 
+/* The change would set a contact that was deleted: it is the removal of its device, for good. */
+static void erase(cm_device_group_t *group, cm_store_item_t *item, int64_t deleted_ms)
+{
+    cm_device_change_t removal = {.application_code = item->change.application_code,
+                                  .client_id = item->change.client_id,
+                                  .device_ms = CM_TIME_NONE,
+                                  .push_ms = CM_TIME_NONE,
+                                  .contact_ms = CM_TIME_NONE,
+                                  .removed_ms = deleted_ms};
+    cm_device_change_merge(&item->change, &removal);
+    item->erased = group->erases = true;
+}
+
 static void take_settled(cm_device_group_t *group, const PGresult *result)
 {
     for (int row = 0; row < PQntuples(result); row++) {
@@ -280,8 +316,11 @@ static void take_settled(cm_device_group_t *group, const PGresult *result)
             continue;
         cm_store_item_t *item = group->items[index];
         group->wanted[index] = binary_bool(result, row, 1);
-        if (!group->wanted[index] && item->result != CM_CHANGE_APPLIED)
-            item->result = binary_bool(result, row, 2) ? CM_CHANGE_DUPLICATE : CM_CHANGE_STALE;
+        if (!PQgetisnull(result, row, 3))
+            erase(group, item, binary_i64(result, row, 3));
+        else if (!group->wanted[index] && item->result != CM_CHANGE_APPLIED)
+            item->result = binary_bool(result, row, 2) && !item->erased ? CM_CHANGE_DUPLICATE
+                                                                        : CM_CHANGE_STALE;
     }
 }
 
@@ -296,6 +335,7 @@ static void take_result(void *ctx, size_t index, cm_status_t status, const PGres
     switch (step->kind) {
     case CM_DEVICE_STEP_LIMIT:
     case CM_DEVICE_STEP_LOCK:
+    case CM_DEVICE_STEP_NOTE:
         break;
     case CM_DEVICE_STEP_REMOVE:
         take_written(&self->groups[step->group], CM_DEVICE_PART_REMOVAL, result);
@@ -329,6 +369,7 @@ static void keep(cm_device_store_t *self, keeps_fn *keeps)
         *part = (cm_device_group_t){
             .tenant = group->tenant,
             .on_trial = group->on_trial,
+            .erases = group->erases,
             .items = cm_arena_alloc(self->arena, kept * sizeof(cm_store_item_t *))};
         for (size_t k = 0; k < group->count; k++)
             if (keeps(self, group, k))
@@ -343,7 +384,7 @@ static bool is_unsettled(const cm_device_store_t *self, const cm_device_group_t 
 {
     const cm_device_change_t *change = &group->items[item]->change;
     unsigned char sent = 0;
-    if (self->removals_sent && cm_device_sql_is_removal(change))
+    if ((self->removals_sent || group->erases) && cm_device_sql_is_removal(change))
         sent |= CM_DEVICE_PART_REMOVAL;
     if (cm_device_sql_has_register(change))
         sent |= CM_DEVICE_PART_REGISTERS;

@@ -26,6 +26,22 @@ Test(dead_letter, a_letter_kept_before_is_a_duplicate, .timeout = 20)
     cm_mesh_stop(&mesh);
 }
 
+Test(dead_letter, one_of_what_was_erased_is_dropped_and_of_a_busy_tenant_deferred, .timeout = 20)
+{
+    cm_subworker_mesh_t mesh;
+    cm_outcome_frame_t frame;
+    start(&mesh);
+    cm_mesh_add(&mesh, "erased", NULL, 0);
+    cm_mesh_add(&mesh, "busy", NULL, 0);
+    cm_mesh_add(&mesh, "new", NULL, 0);
+    cm_mesh_expect_batch(&mesh, cm_mesh_send(&mesh), &frame);
+    cr_expect(eq(int, frame.items[0].kind, CM_OUTCOME_DROPPED));
+    cr_expect(eq(int, frame.items[1].kind, CM_OUTCOME_DEFER));
+    cr_expect(gt(i64, frame.items[1].until_ms, cm_clock_epoch_ms()));
+    cr_expect(eq(int, frame.items[2].kind, CM_OUTCOME_APPLIED));
+    cm_mesh_stop(&mesh);
+}
+
 Test(dead_letter, one_that_cannot_be_stored_stays_with_the_broker_and_holds_up_no_other,
      .timeout = 20)
 {

@@ -2,11 +2,11 @@
 
 cm_fake_dead_letter_store_t fake_dead_letter_store;
 
-cm_status_t cm_dead_letter_keep(cm_pg_t *pg, const char *admin_schema, const char *errors_topic,
-                                const cm_delivery_t *deliveries, size_t count, bool *ret_new,
-                                cm_error_t *err)
+cm_status_t cm_dead_letter_keep(cm_pg_t *pg, const cm_dead_letter_place_t *place,
+                                const char *errors_topic, const cm_delivery_t *deliveries,
+                                size_t count, cm_letter_result_t *ret_results, cm_error_t *err)
 {
-    (void)pg, (void)admin_schema, (void)errors_topic;
+    (void)pg, (void)place, (void)errors_topic;
     atomic_fetch_add(&fake_dead_letter_store.statements, 1);
     cm_status_t failure = (cm_status_t)atomic_load(&fake_dead_letter_store.failure);
     if (failure != CM_OK)
@@ -15,7 +15,10 @@ cm_status_t cm_dead_letter_keep(cm_pg_t *pg, const char *admin_schema, const cha
         if (cm_str_is(deliveries[i].body, "bad"))
             return cm_error_set(err, CM_PERMANENT, "22021", "a bad letter");
     for (size_t i = 0; i < count; i++)
-        ret_new[i] = !cm_str_is(deliveries[i].body, "known");
+        ret_results[i] = cm_str_is(deliveries[i].body, "known")    ? CM_LETTER_KEPT_BEFORE
+                         : cm_str_is(deliveries[i].body, "erased") ? CM_LETTER_DROPPED
+                         : cm_str_is(deliveries[i].body, "busy")   ? CM_LETTER_BUSY
+                                                                   : CM_LETTER_KEPT;
     return CM_OK;
 }
 

@@ -14,6 +14,11 @@ struct cm_device_store {
     size_t error_count;
 };
 
+void cm_device_store_set_erasure(cm_device_store_t *self, const char *admin_schema, const char *key)
+{
+    (void)self, (void)admin_schema, (void)key;
+}
+
 cm_device_store_t *cm_device_store_new(cm_pg_t *pg)
 {
     (void)pg;

@@ -358,8 +358,8 @@ static void keep_one(const world_t *world, const char *id, const char *tenant, c
     if (status == CM_OK)
         status = cm_admin_prepare(pg, "client_manager", &err);
     if (status == CM_OK)
-        status = cm_dead_letter_keep(pg, "client_manager", "client-manager.writer-errors",
-                                     &delivery, 1, NULL, &err);
+        status = cm_dead_letter_keep(pg, &(cm_dead_letter_place_t){"client_manager", ""},
+                                     "client-manager.writer-errors", &delivery, 1, NULL, &err);
     cr_assert(eq(int, status, CM_OK), "%s", err.message);
 }
 

@@ -36,8 +36,13 @@ static void tear_down(world_t *self)
 
 static cm_status_t keep(world_t *self, const cm_delivery_t *deliveries, size_t count, bool *is_new)
 {
-    return cm_dead_letter_keep(self->pg, CM_TEST_ADMIN, TOPIC, deliveries, count, is_new,
-                               &self->err);
+    cm_dead_letter_place_t place = {CM_TEST_ADMIN, ""};
+    cm_letter_result_t results[16];
+    cm_status_t status =
+        cm_dead_letter_keep(self->pg, &place, TOPIC, deliveries, count, results, &self->err);
+    for (size_t i = 0; status == CM_OK && is_new && i < count; i++)
+        is_new[i] = results[i] == CM_LETTER_KEPT;
+    return status;
 }
 
 static void list(world_t *self, cm_dead_letter_filter_t filter)

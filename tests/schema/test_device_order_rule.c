@@ -1,8 +1,9 @@
 /* The order rule, as the database keeps it: whatever the order, the splits into batches and the
- * repetitions, a set of events leaves one row, the one that proto/device_order computes.
- * CM_TEST_SEED repeats a run. */
+ * repetitions, a set of events leaves one row, the one that proto/device_order computes. So it is
+ * with the deletion of a contact among them. CM_TEST_SEED repeats a run. */
 #include "runtime/buffer.h"
 #include "runtime/clock.h"
+#include "schema/contact_store.h"
 #include "tests/schema/store_case.h"
 
 #include <inttypes.h>
@@ -10,16 +11,19 @@
 enum {
     SETS = 2000,
     EVENTS_MAX = 5,
+    DELETION = 255,  /* the step that deletes the contact of a set */
+    CONTACTS = 5,    /* ids of a set, from -2 */
     ORDERS = 24,     /* all of those of up to four events */
     REPEATS_MAX = 2, /* events of a set that come twice */
     DEVICES = SETS * ORDERS,
     BATCH = 4000,
-    STEPS_MAX = EVENTS_MAX + REPEATS_MAX
+    STEPS_MAX = EVENTS_MAX + REPEATS_MAX + 2
 };
 
 typedef struct {
     cm_device_change_t events[EVENTS_MAX];
     size_t count;
+    int64_t contact_id, deleted_ms; /* deleted_ms 0: no contact is deleted */
 } set_t;
 
 typedef struct { /* one delivery order of a set, to a device of its own */
@@ -35,6 +39,8 @@ typedef struct {
     device_t *devices;
     cm_store_item_t *items;
     size_t results[CM_CHANGE_FAILED + 1];
+    bool deletes;
+    size_t deletions;
 } rule_world_t;
 
 static size_t below(rule_world_t *self, size_t bound)
@@ -91,6 +97,39 @@ static void permute(unsigned char *steps, size_t count, size_t number)
     }
 }
 
+/* Give each device contacts of its own, so that each has a deletion of its own. */
+static int64_t contact_of_device(const rule_world_t *self, const device_t *device, int64_t id)
+{
+    return self->deletes ? (device - self->devices) * CONTACTS + id + 2 : id;
+}
+
+/* Choose a deletion, if the set has one outcome under it. It has when the contact was never linked
+ * by then, or when all events together leave the device linked to it: then the link that counts is
+ * found by whichever comes later. Else the device has moved on in between (to another contact, to
+ * none, by a removal, or linked anew since): either is right, which depends on the order. */
+static void choose_deletion(rule_world_t *self, set_t *set)
+{
+    int64_t contact_id = (int64_t)below(self, CONTACTS) - 2,
+            deleted_ms = 1000 + (int64_t)below(self, 5);
+    cm_device_change_t all = set->events[0];
+    bool linked = false;
+    for (size_t i = 0; i < set->count; i++) {
+        const cm_device_change_t *event = &set->events[i];
+        if (i > 0)
+            cm_device_change_merge(&all, event);
+        if (event->has_contact_id && below(self, 2)) /* one that is linked, more often than not */
+            contact_id = event->contact_id;
+    }
+    for (size_t i = 0; i < set->count; i++)
+        linked |= set->events[i].has_contact_id && set->events[i].contact_id == contact_id &&
+                  set->events[i].contact_ms <= deleted_ms;
+    bool ends = all.has_contact_id && all.contact_id == contact_id && all.contact_ms <= deleted_ms;
+    if (linked && !ends)
+        return;
+    set->contact_id = contact_id;
+    set->deleted_ms = deleted_ms;
+}
+
 static void make_device(rule_world_t *self, size_t set, size_t order)
 {
     device_t *device = &self->devices[order * SETS + set];
@@ -98,6 +137,12 @@ static void make_device(rule_world_t *self, size_t set, size_t order)
     snprintf(device->client_id, sizeof device->client_id, "%02zu-%05zu", order, set);
     permute(device->steps, events, events <= 4 ? order : below(self, 120));
     device->count = events;
+    for (size_t left = self->sets[set].deleted_ms ? 1 + below(self, 2) : 0; left > 0; left--) {
+        size_t at = below(self, device->count + 1);
+        memmove(device->steps + at + 1, device->steps + at, device->count - at);
+        device->steps[at] = DELETION;
+        device->count++;
+    }
     for (size_t repeats = below(self, REPEATS_MAX + 1); repeats > 0; repeats--) {
         size_t at = below(self, device->count + 1);
         memmove(device->steps + at + 1, device->steps + at, device->count - at);
@@ -118,23 +163,77 @@ static void make_world(rule_world_t *self)
         self->sets[s].count = 2 + below(self, EVENTS_MAX - 1);
         for (size_t i = 0; i < self->sets[s].count; i++)
             self->sets[s].events[i] = random_event(self);
+        if (self->deletes)
+            choose_deletion(self, &self->sets[s]);
         for (size_t order = 0; order < ORDERS; order++)
             make_device(self, s, order);
     }
+}
+
+static cm_device_change_t event_of(rule_world_t *self, device_t *device, const set_t *set)
+{
+    cm_device_change_t event = set->events[device->steps[device->next++]];
+    event.client_id = cm_str(device->client_id);
+    if (event.has_contact_id)
+        event.contact_id = contact_of_device(self, device, event.contact_id);
+    return event;
 }
 
 /* The next few events of a device, merged as the writer merges those of one batch. */
 static cm_device_change_t next_change(rule_world_t *self, device_t *device, const set_t *set)
 {
     size_t take = 1 + below(self, 3);
-    cm_device_change_t change = set->events[device->steps[device->next++]];
-    change.client_id = cm_str(device->client_id);
-    while (--take > 0 && device->next < device->count) {
-        cm_device_change_t more = set->events[device->steps[device->next++]];
-        more.client_id = change.client_id;
+    cm_device_change_t change = event_of(self, device, set);
+    while (--take > 0 && device->next < device->count && device->steps[device->next] != DELETION) {
+        cm_device_change_t more = event_of(self, device, set);
         cm_device_change_merge(&change, &more);
     }
     return change;
+}
+
+static int by_contact(const void *a, const void *b)
+{
+    const cm_contact_item_t *left = a, *right = b;
+    return (left->contact_id > right->contact_id) - (left->contact_id < right->contact_id);
+}
+
+static void delete_contacts(rule_world_t *self, cm_contact_item_t *items, size_t count)
+{
+    static const cm_contact_place_t place = {CM_TEST_ADMIN, ""};
+    cm_contact_tenant_t tenant = {"a", items, count};
+    cm_contact_totals_t totals = {0};
+    qsort(items, count, sizeof *items, by_contact);
+    cr_assert(eq(int,
+                 cm_contact_store_delete(self->store.other, &place, &tenant, 1, &totals,
+                                         &self->store.err),
+                 CM_OK),
+              "seed %" PRIu64 ": %s", self->seed, self->store.err.message);
+    for (size_t i = 0; i < count; i++)
+        cr_assert(ne(int, items[i].result, CM_CONTACT_FAILED));
+    self->deletions += count;
+}
+
+/* Every device whose next step is a deletion takes it. */
+static void deliver_deletions(rule_world_t *self)
+{
+    CM_CLEANUP(cm_free) cm_contact_item_t *items = calloc(BATCH, sizeof *items);
+    size_t count = 0;
+    for (size_t d = 0; d < DEVICES; d++) {
+        device_t *device = &self->devices[d];
+        const set_t *set = &self->sets[d % SETS];
+        if (device->next == device->count || device->steps[device->next] != DELETION)
+            continue;
+        device->next++;
+        items[count++] =
+            (cm_contact_item_t){.contact_id = contact_of_device(self, device, set->contact_id),
+                                .deleted_ms = set->deleted_ms};
+        if (count == BATCH) {
+            delete_contacts(self, items, count);
+            count = 0;
+        }
+    }
+    if (count > 0)
+        delete_contacts(self, items, count);
 }
 
 static void write_batch(rule_world_t *self, size_t count)
@@ -151,12 +250,14 @@ static void deliver_all(rule_world_t *self)
     for (bool more = true; more;) {
         size_t count = 0;
         more = false;
+        if (self->deletes)
+            deliver_deletions(self);
         for (size_t d = 0; d < DEVICES; d++) {
             device_t *device = &self->devices[d];
             if (device->next == device->count)
                 continue;
             more = true;
-            if (below(self, 4) == 0)
+            if (below(self, 4) == 0 || device->steps[device->next] == DELETION)
                 continue;
             self->items[count++] =
                 (cm_store_item_t){.change = next_change(self, device, &self->sets[d % SETS])};
@@ -192,11 +293,20 @@ static void print_number(cm_buffer_t *out, bool has, int64_t number)
 }
 
 /* As ROW_COLUMNS below. */
-static void print_expected(cm_buffer_t *out, const set_t *set)
+static void print_expected(const rule_world_t *self, cm_buffer_t *out, const set_t *set,
+                           const device_t *device)
 {
     cm_device_change_t all = set->events[0];
     for (size_t i = 1; i < set->count; i++)
         cm_device_change_merge(&all, &set->events[i]);
+    if (set->deleted_ms && all.has_contact_id && all.contact_id == set->contact_id &&
+        all.contact_ms <= set->deleted_ms) {
+        cm_device_change_t removal = removal_of("", set->deleted_ms);
+        removal.client_id = all.client_id;
+        cm_device_change_merge(&all, &removal);
+    }
+    if (all.has_contact_id)
+        all.contact_id = contact_of_device(self, device, all.contact_id);
     cm_buffer_clear(out);
     print_ms(out, all.device_ms);
     print_text(out, all.device[CM_DEVICE_PLATFORM]);
@@ -235,11 +345,20 @@ static size_t compare_all(rule_world_t *self)
     for (char *row = strtok_r(rows, "\n", &rest); row; row = strtok_r(NULL, "\n", &rest), count++) {
         char *text = strchr(row, '|') + 1;
         size_t set = (size_t)strtoul(row + 3, NULL, 10);
-        print_expected(&expected, &self->sets[set]);
+        size_t order = (size_t)strtoul(row, NULL, 10);
+        print_expected(self, &expected, &self->sets[set], &self->devices[order * SETS + set]);
         cr_assert(eq(str, text, (char *)cm_buffer_text(&expected)), "device %.8s, seed %" PRIu64,
                   row, self->seed);
     }
     return count;
+}
+
+static void free_world(rule_world_t *self)
+{
+    free(self->sets);
+    free(self->devices);
+    free(self->items);
+    store_tear_down(&self->store);
 }
 
 Test(device_order_rule, every_order_and_split_and_repetition_ends_in_one_row, .timeout = 240,
@@ -254,8 +373,18 @@ Test(device_order_rule, every_order_and_split_and_repetition_ends_in_one_row, .t
     cr_expect(gt(sz, world.results[CM_CHANGE_DUPLICATE], SETS));
     cr_expect(eq(sz, world.results[CM_CHANGE_PENDING], 0));
     cr_expect(eq(sz, world.results[CM_CHANGE_FAILED], 0));
-    free(world.sets);
-    free(world.devices);
-    free(world.items);
-    store_tear_down(&world.store);
+    free_world(&world);
+}
+
+Test(device_order_rule, the_deletion_of_a_contact_among_them_ends_in_one_row, .timeout = 240,
+     .fini = cm_test_database_drop)
+{
+    rule_world_t world = {.deletes = true};
+    make_world(&world);
+    deliver_all(&world);
+    cr_assert(eq(sz, compare_all(&world), DEVICES), "seed %" PRIu64, world.seed);
+    cr_expect(gt(sz, world.deletions, DEVICES / 2));
+    cr_expect(eq(sz, world.results[CM_CHANGE_PENDING], 0));
+    cr_expect(eq(sz, world.results[CM_CHANGE_FAILED], 0));
+    free_world(&world);
 }

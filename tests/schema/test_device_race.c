@@ -1,5 +1,7 @@
 /* What two connections do to one tenant at the same time. */
 #include "runtime/clock.h"
+#include "schema/contact_store.h"
+#include "schema/erasure.h"
 #include "tests/schema/store_case.h"
 
 #include <pthread.h>
@@ -92,6 +94,83 @@ Test(device_race, an_older_change_never_slips_in_beside_a_removal)
     cr_expect(eq(i64,
                  cm_test_number(world.other, "SELECT count(*) FROM tenant_a.device_tombstones"),
                  ROUNDS));
+    store_tear_down(&world);
+}
+
+static cm_device_change_t older_link(size_t round, const char *client_id)
+{
+    cm_device_change_t change = contact_of(client_id, 10, (int64_t)round);
+    cm_device_change_t push = push_of(client_id, 10, "token");
+    cm_device_change_merge(&change, &push);
+    return change;
+}
+
+/* A racer without changes deletes the contact of each round. */
+static void *race_for_one_contact(void *ctx)
+{
+    racer_t *self = ctx;
+    if (self->change)
+        return race_for_one_device(ctx);
+    const cm_contact_place_t place = {CM_TEST_ADMIN, ""};
+    cm_pg_t *pg = cm_test_connect(self->uri);
+    for (size_t round = 0; round < ROUNDS; round++) {
+        cm_error_t err = {0};
+        cm_contact_totals_t totals = {0};
+        cm_contact_item_t item = {.contact_id = (int64_t)round, .deleted_ms = 20};
+        cm_contact_tenant_t tenant = {"a", &item, 1};
+        start_together(self);
+        if (cm_contact_store_delete(pg, &place, &tenant, 1, &totals, &err) != CM_OK ||
+            item.result != CM_CONTACT_APPLIED)
+            atomic_fetch_add(&self->failed, 1);
+    }
+    cm_pg_destroy(&pg);
+    return NULL;
+}
+
+Test(device_race, a_late_link_never_slips_in_beside_the_deletion_of_its_contact)
+{
+    store_world_t world = {0};
+    store_set_up(&world);
+    cr_expect(eq(sz, race(&world, race_for_one_contact, older_link, NULL), 0));
+    cr_expect(eq(i64, cm_test_number(world.other, "SELECT count(*) FROM tenant_a.devices"), 0));
+    cr_expect(eq(i64,
+                 cm_test_number(world.other, "SELECT count(*) FROM tenant_a.device_tombstones"
+                                             " WHERE removed_at = 'epoch'::timestamptz + interval"
+                                             " '20 ms'"),
+                 ROUNDS));
+    store_tear_down(&world);
+}
+
+/* A sweep that rewrites the tables again and again under the writer and the deletion of contacts.
+ */
+static void *sweep_while(void *ctx)
+{
+    racer_t *self = ctx;
+    if (self->change)
+        return race_for_one_device(ctx);
+    const cm_erasure_choice_t choice = {
+        .only = "a", .noted_or_not = true, .key = "", .lock_ms = 10000};
+    cm_pg_t *pg = cm_test_connect(self->uri);
+    for (size_t round = 0; round < ROUNDS; round++) {
+        char tenant[CM_TENANT_ID_MAX];
+        cm_error_t err = {0};
+        cm_erasure_step_t step = CM_ERASURE_REWRITTEN;
+        start_together(self);
+        if (round % 50 == 0 &&
+            cm_erasure_sweep_next(pg, CM_TEST_ADMIN, &choice, tenant, &step, &err) != CM_OK)
+            atomic_fetch_add(&self->failed, 1);
+    }
+    cm_pg_destroy(&pg);
+    return NULL;
+}
+
+Test(device_race, a_sweep_loses_no_row_that_is_written_beside_it)
+{
+    store_world_t world = {0};
+    store_set_up(&world);
+    cr_expect(eq(sz, race(&world, sweep_while, older_link, NULL), 0));
+    cr_expect(
+        eq(i64, cm_test_number(world.other, "SELECT count(*) FROM tenant_a.devices"), ROUNDS));
     store_tear_down(&world);
 }
 

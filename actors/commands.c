@@ -103,7 +103,8 @@ static const cm_flag_t dev_flags[] = {
 
 const cm_command_t cm_commands[] = {
     {"run", "[SUB-WORKER...]", 0, -1, "run the service, or only some of its sub-workers",
-     "Sub-workers: writer, republisher, tenant-activator, dead-letter; all when none is named. "
+     "Sub-workers: writer, republisher, tenant-activator, account-deletion, dead-letter; all when "
+     "none is named. "
      "SIGTERM or SIGINT drains: nothing is pulled any more, what is in hand is finished, then the "
      "process ends; a second signal ends it at once. Start database and broker first or later: the "
      "start waits for them, but a refused password, key, database or right stops it with exit code "

@@ -1,4 +1,5 @@
 #include "actors/wiring.h"
+#include "actors/account_deletion.h"
 #include "actors/broker_choice.h"
 #include "actors/dead_letter.h"
 #include "actors/republisher.h"
@@ -34,6 +35,8 @@ const cm_wiring_t cm_wiring[] = {
      "retries of device events at their time"},
     {"tenant-activator", cm_tenant_activator_actor, one, 50,
      "schemas for customers that were activated"},
+    {"account-deletion", cm_account_deletion_actor, one, 1,
+     "schemas of customers that are deleted, in steps that are resumed"},
     {"dead-letter", cm_dead_letter_actor, one, 1000, "the errors topics into a table"},
 };
 const size_t cm_wiring_count = CM_LENGTH(cm_wiring);

@@ -186,13 +186,23 @@ int cm_command_tenant_release(const cm_invocation_t *invocation)
 
 /* ---- delete --------------------------------------------------------------------------------- */
 
+/* An operator means now and for good, also of a tenant whose activation bears a time to come. */
+static int64_t deletion_time(change_t *self, const char *id)
+{
+    cm_tenant_t tenant;
+    int64_t now_ms = cm_clock_epoch_ms();
+    bool ahead = cm_tenant_registry_get(self->pg, self->admin, id, &tenant, NULL) == CM_OK &&
+                 tenant.activated_ms > now_ms;
+    return ahead ? tenant.activated_ms : now_ms;
+}
+
 /* All steps of one tenant, from wherever it is. *ret_last: the last that was done; NONE when there
  * was nothing to do. */
 static cm_status_t delete_whole(change_t *self, const char *id, cm_deletion_step_t *ret_last,
                                 cm_error_t *err)
 {
     cm_deletion_step_t step = CM_DELETION_NONE;
-    cm_deletion_request_t request = {id, cm_clock_epoch_ms(), self->actor,
+    cm_deletion_request_t request = {id, deletion_time(self, id), self->actor,
                                      reason_of(self->invocation)};
     cm_status_t status =
         cm_tenant_deletion_request(self->pg, self->admin, &request, &self->audit, &step, err);

@@ -3,7 +3,7 @@
 #include "runtime/crash.h"
 #include "schema/sql.h"
 #include "schema/tenant_drop.h"
-#include "schema/tenant_step.h"
+#include "schema/tenant_generation.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -83,7 +83,8 @@ static cm_status_t set_state(cm_tenant_step_t *step, const char *state, cm_error
         " SELECT $1, $2, $3, event_at FROM @schema@.tenant_deletions"
         " WHERE tenant = $1 AND generation = $4::bigint"
         " ON CONFLICT (id) DO UPDATE SET state = excluded.state,"
-        " name = CASE WHEN excluded.state = 'deleted' THEN '' ELSE t.name END,"
+        " name = CASE WHEN excluded.state = 'deleted' AND coalesce(t.activated_at <="
+        " greatest(t.deleted_at, excluded.deleted_at), true) THEN '' ELSE t.name END,"
         " schema_version = CASE WHEN excluded.state = 'deleted' THEN 0 ELSE t.schema_version END,"
         " deleted_at = greatest(t.deleted_at, excluded.deleted_at), changed_at = now()",
         step->admin_schema, 4, values, NULL, err);
@@ -258,6 +259,18 @@ static cm_status_t tell_verified(cm_tenant_step_t *step, const char *checks, cm_
                            : status;
 }
 
+/* The tenant was activated at a later time than it was deleted, and the activation came first: it
+ * begins anew, in the same commit. */
+static cm_status_t finish(cm_tenant_step_t *step, const char *checks, cm_error_t *err)
+{
+    bool anew = step->row.activated_ms > step->deleted_ms;
+    step->event_ms = step->row.activated_ms;
+    cm_status_t status = anew ? cm_tenant_generation_make(step, step->row.name, err) : CM_OK;
+    if (status == CM_OK)
+        status = tell_verified(step, checks, err);
+    return status == CM_OK && anew ? cm_tenant_generation_tell(step, err) : status;
+}
+
 static cm_status_t verify(cm_tenant_step_t *step, work_t *work, cm_error_t *err)
 {
     CM_CLEANUP(cm_pg_clear) PGresult *result = NULL;
@@ -268,7 +281,7 @@ static cm_status_t verify(cm_tenant_step_t *step, work_t *work, cm_error_t *err)
     bool clean = strcmp(cm_pg_text(result, 0, 1), "t") == 0;
     bool news = strcmp(cm_pg_text(result, 0, 2), "t") == 0;
     work->done = clean ? CM_DELETION_VERIFIED : CM_DELETION_UNVERIFIED;
-    status = clean ? tell_verified(step, checks, err) : tell_findings(step, checks, news, err);
+    status = clean ? finish(step, checks, err) : tell_findings(step, checks, news, err);
     cm_crash_point("deletion-verify");
     return status;
 }

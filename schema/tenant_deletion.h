@@ -16,7 +16,8 @@
  * A tenant that is not known gets its tombstone and "nothing-to-delete" in place of the first two
  * entries. Under legal hold a deletion is recorded, told once as "deletion-blocked-by-hold", and
  * carried out after the release. A deletion at or before the tombstone of an earlier generation was
- * carried out already; one that never was, is, whatever activation came since.
+ * carried out already. One that never was, is, even when a later activation came first: that one
+ * then begins a new generation, in the commit of the verification ("tenant-activated").
  *
  * What people wrote (requested_by, reason) stands in tenant_deletions and not in the log: even a
  * hash of it could be found by trying. Rule: reliability sections 4.2, 4.3.

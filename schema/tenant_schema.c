@@ -3,7 +3,7 @@
 #include "runtime/crash.h"
 #include "schema/migration.h"
 #include "schema/sql.h"
-#include "schema/tenant_step.h"
+#include "schema/tenant_generation.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -75,12 +75,18 @@ static cm_status_t write_active(const cm_tenant_step_t *step, const char *name, 
         step->admin_schema, CM_LENGTH(values), values, NULL, err);
 }
 
-static cm_status_t tell_activated(const cm_tenant_step_t *step, int64_t generation, cm_error_t *err)
+cm_status_t cm_tenant_generation_make(cm_tenant_step_t *step, const char *name, cm_error_t *err)
+{
+    cm_status_t status = build(step, step->row.schema_version, err);
+    return status == CM_OK ? write_active(step, name, step->row.generation + 1, true, err) : status;
+}
+
+cm_status_t cm_tenant_generation_tell(const cm_tenant_step_t *step, cm_error_t *err)
 {
     char detail[96];
     snprintf(detail, sizeof detail, "{\"event_ms\": %" PRId64 ", \"schema_version\": %d}",
              step->event_ms, cm_migrations_tenant.count);
-    return cm_tenant_step_tell(step, "tenant-activated", generation, detail, err);
+    return cm_tenant_step_tell(step, "tenant-activated", step->row.generation + 1, detail, err);
 }
 
 /* Absent, half made, or deleted before this activation. */
@@ -92,12 +98,10 @@ static cm_status_t activate_anew(cm_tenant_step_t *step, cm_error_t *err)
                             "schema %s exists, and the registry does not know it", step->schema);
     wish_t *wish = step->ctx;
     wish->change = CM_TENANT_CHANGED;
-    cm_status_t status = build(step, step->row.schema_version, err);
+    cm_status_t status =
+        cm_tenant_generation_make(step, *wish->name ? wish->name : step->row.name, err);
     if (status == CM_OK)
-        status = write_active(step, *wish->name ? wish->name : step->row.name,
-                              step->row.generation + 1, true, err);
-    if (status == CM_OK)
-        status = tell_activated(step, step->row.generation + 1, err);
+        status = cm_tenant_generation_tell(step, err);
     cm_crash_point("ddl-step");
     return status;
 }

@@ -300,12 +300,27 @@ Test(tenant_deletion, one_that_was_carried_out_before_an_activation_changes_noth
     tear_down(&world);
 }
 
-Test(tenant_deletion, one_that_was_never_carried_out_is_whatever_came_since)
+Test(tenant_deletion, one_that_comes_behind_a_later_activation_erases_and_the_tenant_begins_anew)
 {
     world_t world = {0};
     set_up(&world);
-    cr_assert(eq(int, activate(&world, "42", 3000), CM_OK));
-    DOES(request(&world, "42", 2000), CM_DELETION_REQUESTED);
+    cm_tenant_change_t change;
+    cm_test_tenant(world.pg, "42");
+    cm_test_sql(world.pg, "INSERT INTO tenant_42.devices (application_code, client_id)"
+                          " VALUES ('A', '1')");
+    cr_assert(eq(int,
+                 cm_tenant_schema_activate(world.pg, CM_TEST_ADMIN, "42", "acme", 3000, NULL,
+                                           &change, &world.err),
+                 CM_OK));
+    cr_expect(eq(int, cm_test_delete(world.pg, "42", 2000), 4));
+    CM_CLEANUP(cm_free)
+    char *found = cm_test_rows(world.pg, "SELECT state, generation, name, (SELECT count(*) FROM"
+                                         " tenant_42.devices), (SELECT count(*) FROM"
+                                         " tenant_42.device_tombstones WHERE client_id = '')"
+                                         " FROM " CM_TEST_ADMIN ".tenants");
+    cr_expect(eq(str, found, "active|2|acme|0|1"));
+    expect_told(&world, "42",
+                "deletion-requested deletion-dropped deletion-verified tenant-activated");
     tear_down(&world);
 }
 

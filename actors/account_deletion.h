@@ -8,7 +8,7 @@
  *
  *   applied    recorded now and carried out, or recorded under a legal hold
  *   duplicate  it was recorded or carried out before
- *   reject     malformed
+ *   reject     malformed; dropped when its customer is deleted already
  *   defer      its tables are held by somebody else; it is tried again
  *
  * Each step is logged once, with tenant and the head of the audit log, never with who asked or why.

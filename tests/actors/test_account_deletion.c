@@ -1,8 +1,9 @@
-/* fakes: tenant_deletion pg */
+/* fakes: tenant_deletion tenant_registry pg */
 #include "actors/account_deletion.h"
 #include "runtime/clock.h"
 #include "tests/fakes/fake_pg.h"
 #include "tests/fakes/fake_tenant_deletion.h"
+#include "tests/fakes/fake_tenant_registry.h"
 #include "tests/support/subworker_mesh.h"
 
 #include <criterion/criterion.h>
@@ -134,6 +135,16 @@ Test(account_deletion, a_malformed_one_is_rejected_untried, .timeout = 20)
     cr_expect(eq(int, outcome.kind, CM_OUTCOME_REJECT));
     cr_expect(cm_str_is(cm_mesh_attribute(&outcome, "errorCode"), "malformed"));
     cr_expect(eq(int, atomic_load(&fake_tenant_deletion.requests), 0));
+    cm_mesh_stop(&mesh);
+}
+
+Test(account_deletion, a_malformed_one_of_a_deleted_customer_is_dropped, .timeout = 20)
+{
+    cm_subworker_mesh_t mesh;
+    atomic_store(&fake_tenant_registry.state, CM_TENANT_DELETED);
+    start(&mesh);
+    cr_expect(eq(int, outcome_of(&mesh, "{\"customerId\":\"x1\",\"reason\":7}").kind,
+                 CM_OUTCOME_DROPPED));
     cm_mesh_stop(&mesh);
 }
 

@@ -241,6 +241,7 @@ Test(subworker, a_draining_one_does_not_tick, .timeout = 20)
     cm_mesh_await(&ticks, 1);
     zstr_send(mesh.actor, "DRAIN");
     CM_CLEANUP(zstr_free) char *word = zstr_recv(mesh.actor);
+    cr_assert(eq(str, word, "DRAINED"));
     int before = atomic_load(&ticks);
     cm_outcome_frame_t frame;
     while (cm_mesh_next(&mesh, 300, &frame))

@@ -1,6 +1,5 @@
-#include "actors/command.h"
+#include "actors/command_tenant.h"
 #include "actors/progress.h"
-#include "actors/table.h"
 #include "runtime/cleanup.h"
 #include "runtime/clock.h"
 #include "schema/migration.h"
@@ -88,14 +87,12 @@ int cm_command_tenant_list(const cm_invocation_t *invocation)
     return CM_EXIT_OK;
 }
 
-/* The canonical form of an argument; call check_ids() before. */
-static void canonical(const cm_invocation_t *invocation, size_t index, char id[CM_TENANT_ID_MAX])
+void cm_tenant_args_id(const cm_invocation_t *invocation, size_t index, char id[CM_TENANT_ID_MAX])
 {
     cm_tenant_id_canonical(cm_str(invocation->args[index]), id, NULL);
 }
 
-/* All or nothing: a mistyped id must not leave half of the work done. */
-static bool check_ids(const cm_invocation_t *invocation)
+bool cm_tenant_args_check(const cm_invocation_t *invocation)
 {
     bool good = true;
     for (size_t i = 0; i < invocation->arg_count; i++) {
@@ -124,9 +121,9 @@ int cm_command_tenant_show(const cm_invocation_t *invocation)
     cm_error_t err = {0};
     char id[CM_TENANT_ID_MAX];
     cm_tenant_t tenant;
-    if (!check_ids(invocation))
+    if (!cm_tenant_args_check(invocation))
         return CM_EXIT_USAGE;
-    canonical(invocation, 0, id);
+    cm_tenant_args_id(invocation, 0, id);
     cm_status_t status = open_admin(invocation, false, &pg, &err);
     if (status == CM_OK)
         status = cm_tenant_registry_get(pg, invocation->options->postgres.admin_schema, id, &tenant,
@@ -140,30 +137,26 @@ int cm_command_tenant_show(const cm_invocation_t *invocation)
     return CM_EXIT_OK;
 }
 
-/* Nothing that follows can work either. */
-static bool is_fatal(cm_status_t status)
+bool cm_tenant_args_end(cm_status_t status)
 {
     return status == CM_UNAVAILABLE || status == CM_MISCONFIGURED;
 }
 
-/* One tenant failed: told at once, listed as failed. */
-static int tell_failed(const cm_invocation_t *invocation, cm_table_t *table, const char *id,
-                       cm_error_t *err)
+int cm_tenant_args_failed(const cm_invocation_t *invocation, const char *id, cm_error_t *err)
 {
     char tenant[CM_TENANT_ID_MAX + 16];
     snprintf(tenant, sizeof tenant, "tenant %s", id);
     if (!strstr(err->message, tenant))
         cm_error_prefix(err, "%s", tenant);
-    add_change(table, id, "failed");
     return cm_command_fail(invocation, err);
 }
 
-/* failed: how many of the arguments; code: what the last of them, or a fatal one, means. */
-static int code_of(const cm_invocation_t *invocation, size_t failed, cm_status_t last, int code)
+int cm_tenant_args_code(const cm_invocation_t *invocation, size_t failed, cm_status_t last,
+                        int code)
 {
     if (!failed)
         return CM_EXIT_OK;
-    return failed == invocation->arg_count || is_fatal(last) ? code : CM_EXIT_PARTIAL;
+    return failed == invocation->arg_count || cm_tenant_args_end(last) ? code : CM_EXIT_PARTIAL;
 }
 
 int cm_command_tenant_activate(const cm_invocation_t *invocation)
@@ -171,7 +164,7 @@ int cm_command_tenant_activate(const cm_invocation_t *invocation)
     CM_CLEANUP(cm_pg_destroy) cm_pg_t *pg = NULL;
     cm_error_t err = {0};
     const char *name = cm_flag_text(invocation, "name");
-    if (!check_ids(invocation))
+    if (!cm_tenant_args_check(invocation))
         return CM_EXIT_USAGE;
     cm_status_t status = open_admin(invocation, true, &pg, &err);
     if (status != CM_OK)
@@ -183,11 +176,11 @@ int cm_command_tenant_activate(const cm_invocation_t *invocation)
     cm_command_operator(actor);
     cm_table_t table;
     cm_table_start(&table, change_columns, CM_LENGTH(change_columns), invocation->json);
-    for (size_t i = 0; i < invocation->arg_count && !is_fatal(status); i++) {
+    for (size_t i = 0; i < invocation->arg_count && !cm_tenant_args_end(status); i++) {
         char id[CM_TENANT_ID_MAX];
         cm_tenant_change_t change;
         cm_audit_trail_t audit = {.key = invocation->options->audit.key, .actor = actor};
-        canonical(invocation, i, id);
+        cm_tenant_args_id(invocation, i, id);
         status =
             cm_tenant_schema_activate(pg, invocation->options->postgres.admin_schema, id,
                                       name ? name : "", cm_clock_epoch_ms(), &audit, &change, &err);
@@ -196,12 +189,13 @@ int cm_command_tenant_activate(const cm_invocation_t *invocation)
             add_change(&table, id, change == CM_TENANT_CHANGED ? "activated" : "unchanged");
             continue;
         }
-        code = tell_failed(invocation, &table, id, &err);
+        add_change(&table, id, "failed");
+        code = cm_tenant_args_failed(invocation, id, &err);
         failed++;
     }
     cm_table_end(&table);
     cm_command_tell_head(&last);
-    return code_of(invocation, failed, status, code);
+    return cm_tenant_args_code(invocation, failed, status, code);
 }
 
 /* ---- migrate -------------------------------------------------------------------------------- */
@@ -299,7 +293,7 @@ static int migrate_dry(const cm_invocation_t *invocation, cm_pg_t *pg)
     for (size_t i = 0; status == CM_OK && i < invocation->arg_count; i++) {
         char id[CM_TENANT_ID_MAX];
         cm_tenant_t tenant;
-        canonical(invocation, i, id);
+        cm_tenant_args_id(invocation, i, id);
         status = cm_tenant_registry_get(pg, admin, id, &tenant, &err);
         if (status == CM_OK)
             below += add_below(&table, &tenant);
@@ -321,22 +315,23 @@ static int migrate_named(const cm_invocation_t *invocation, cm_pg_t *pg)
     cm_status_t status = CM_OK;
     cm_table_t table;
     cm_table_start(&table, change_columns, CM_LENGTH(change_columns), invocation->json);
-    for (size_t i = 0; i < invocation->arg_count && !is_fatal(status); i++) {
+    for (size_t i = 0; i < invocation->arg_count && !cm_tenant_args_end(status); i++) {
         char id[CM_TENANT_ID_MAX];
         cm_error_t err = {0};
         cm_tenant_change_t change;
-        canonical(invocation, i, id);
+        cm_tenant_args_id(invocation, i, id);
         status = cm_tenant_schema_migrate(pg, invocation->options->postgres.admin_schema, id,
                                           &change, &err);
         if (status == CM_OK) {
             add_change(&table, id, change == CM_TENANT_CHANGED ? "migrated" : "unchanged");
             continue;
         }
-        code = tell_failed(invocation, &table, id, &err);
+        add_change(&table, id, "failed");
+        code = cm_tenant_args_failed(invocation, id, &err);
         failed++;
     }
     cm_table_end(&table);
-    return code_of(invocation, failed, status, code);
+    return cm_tenant_args_code(invocation, failed, status, code);
 }
 
 int cm_command_tenant_migrate(const cm_invocation_t *invocation)
@@ -348,7 +343,7 @@ int cm_command_tenant_migrate(const cm_invocation_t *invocation)
         fputs("client-manager tenant migrate: give either tenant ids or --all\n", stderr);
         return CM_EXIT_USAGE;
     }
-    if (!check_ids(invocation))
+    if (!cm_tenant_args_check(invocation))
         return CM_EXIT_USAGE;
     if (open_admin(invocation, !dry, &pg, &err) != CM_OK)
         return cm_command_fail(invocation, &err);

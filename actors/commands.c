@@ -26,6 +26,14 @@ static const cm_flag_t activate_flags[] = {
     {"name", 0, "NAME", NULL, "display name of the tenant"},
 };
 
+static const cm_flag_t reason_flags[] = {
+    {"reason", 0, "TEXT", NULL, "why; kept with the tenant, not in the audit log"},
+};
+
+static const cm_flag_t certificate_flags[] = {
+    {"generation", 'g', "N", NULL, "of this generation of the tenant; else the latest deletion"},
+};
+
 static const cm_flag_t migrate_flags[] = {
     {"all", 'a', NULL, NULL, "every active or suspended tenant below the newest version"},
     {"connections", 'j', "N", "4", "tenants migrated at the same time"},
@@ -114,7 +122,8 @@ static const cm_flag_t dev_flags[] = {
 
 const cm_command_t cm_commands[] = {
     {"run", "[SUB-WORKER...]", 0, -1, "run the service, or only some of its sub-workers",
-     "Sub-workers: writer, republisher, tenant-activator, contact-deletion, dead-letter; all when "
+     "Sub-workers: writer, republisher, tenant-activator, account-deletion, contact-deletion, "
+     "dead-letter; all when "
      "none is named. "
      "SIGTERM or SIGINT drains: nothing is pulled any more, what is in hand is finished, then the "
      "process ends; a second signal ends it at once. Start database and broker first or later: the "
@@ -133,6 +142,30 @@ const cm_command_t cm_commands[] = {
      FLAGS(migrate_flags), true, cm_command_tenant_migrate},
     {"tenant status", "", 0, 0, "count tenants by state and schema version", NULL, NO_FLAGS, true,
      cm_command_tenant_status},
+    {"tenant suspend", "ID...", 1, -1, "let the messages of tenants wait at the broker",
+     "Until they are resumed, or activated by an activation newer than the suspension.", NO_FLAGS,
+     true, cm_command_tenant_suspend},
+    {"tenant resume", "ID...", 1, -1, "take the messages of suspended tenants again", NULL,
+     NO_FLAGS, true, cm_command_tenant_resume},
+    {"tenant hold", "ID...", 1, -1, "put tenants under legal hold: they are not deleted",
+     "A deletion that comes is recorded and waits for the release. One that is under way and has "
+     "not dropped the schema yet waits, too.",
+     FLAGS(reason_flags), true, cm_command_tenant_hold},
+    {"tenant release", "ID...", 1, -1, "release tenants from legal hold",
+     "A deletion that waited is carried out by the service within seconds, or by `tenant delete` "
+     "at once.",
+     NO_FLAGS, true, cm_command_tenant_release},
+    {"tenant delete", "ID...", 1, -1, "delete tenants for good: schema, dead letters, all",
+     "Does what a deletion event does, at once and without the broker, to its end: counted, "
+     "dropped, purged, verified. Prints the rows that were counted. A deletion that was begun "
+     "before is gone on with. Exit code 75 for a tenant under legal hold: recorded, carried out "
+     "after the release.",
+     FLAGS(reason_flags), true, cm_command_tenant_delete},
+    {"tenant certificate", "ID", 1, 1, "print the certificate of a deletion, as JSON",
+     "What was deleted, who asked for it, when and why, where was searched for what might be "
+     "left, and the entries of the audit log that tell of it. Exit code 3 while the deletion is "
+     "not verified.",
+     FLAGS(certificate_flags), true, cm_command_tenant_certificate},
     {"dead-letters list", "", 0, 0, "list dead letters", NULL, FLAGS(dead_list_flags), true,
      cm_command_dead_letters_list},
     {"dead-letters show", "ID", 1, 1, "show one dead letter with its attributes and body",

@@ -294,6 +294,7 @@ static cm_status_t deleter_handle(void *state, cm_pg_t *pg, const cm_delivery_ba
 
 void cm_contact_deletion_actor(zsock_t *pipe, void *args)
 {
-    static const cm_subworker_handler_t handler = {deleter_open, deleter_handle, cm_free};
+    static const cm_subworker_handler_t handler = {
+        .open = deleter_open, .handle = deleter_handle, .close = cm_free};
     cm_subworker_run(pipe, args, &handler);
 }

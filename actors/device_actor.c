@@ -104,12 +104,12 @@ static bool settle_by_state(device_actor_t *self, cm_job_tenant_t *tenant, cm_te
     return false;
 }
 
-/* A schema that is not there although the tenant was thought active. */
+/* A schema that is not there although the tenant was thought active; the registry was asked anew.
+ */
 static cm_status_t settle_missing(device_actor_t *self, cm_job_tenant_t *tenant, cm_error_t *err)
 {
     cm_tenant_state_t state = CM_TENANT_ABSENT;
     const char(*id)[CM_TENANT_ID_MAX] = (const char(*)[CM_TENANT_ID_MAX])tenant->store.tenant;
-    cm_tenant_directory_doubt(self->directory, tenant->store.tenant);
     cm_status_t status =
         cm_tenant_directory_states(self->directory, self->link.pg, id, 1, &state, err);
     if (status != CM_OK || settle_by_state(self, tenant, state))
@@ -176,10 +176,37 @@ static bool parks(const cm_error_t *err)
            err->status == CM_MISCONFIGURED || err->status == CM_UNAVAILABLE;
 }
 
+static bool has_failed(const cm_store_tenant_t *store)
+{
+    for (size_t i = 0; i < store->count; i++)
+        if (store->items[i].result == CM_CHANGE_FAILED)
+            return true;
+    return false;
+}
+
+/* A tenant whose write failed may have been deleted since it was looked up, and nothing of it may
+ * go to the errors topic then: ask the registry anew. */
+static cm_status_t settle_if_deleted(device_actor_t *self, cm_job_tenant_t *tenant, cm_error_t *err)
+{
+    cm_tenant_state_t state = CM_TENANT_ABSENT;
+    const char(*id)[CM_TENANT_ID_MAX] = (const char(*)[CM_TENANT_ID_MAX])tenant->store.tenant;
+    cm_tenant_directory_doubt(self->directory, tenant->store.tenant);
+    cm_status_t status =
+        cm_tenant_directory_states(self->directory, self->link.pg, id, 1, &state, err);
+    if (status == CM_OK && (state == CM_TENANT_DELETING || state == CM_TENANT_DELETED))
+        settle_by_state(self, tenant, state);
+    return status;
+}
+
 /* The failed items of one tenant become outcomes. */
 static cm_status_t settle_failures(device_actor_t *self, cm_job_tenant_t *tenant, cm_error_t *err)
 {
     cm_device_job_t *job = self->current;
+    cm_status_t asked = CM_OK;
+    if (has_failed(&tenant->store))
+        asked = settle_if_deleted(self, tenant, err);
+    if (asked != CM_OK || tenant->settled)
+        return asked;
     for (uint32_t i = tenant->first; i != CM_JOB_END; i = job->entries[i].next) {
         cm_job_entry_t *entry = &job->entries[i];
         if (entry->decided || !entry->item || entry->item->result != CM_CHANGE_FAILED)
@@ -289,8 +316,11 @@ static cm_status_t resolve(device_actor_t *self, cm_error_t *err)
     reserve_scratch(self, count);
     char(*ids)[CM_TENANT_ID_MAX] = self->ids;
     const cm_tenant_state_t *states = self->states;
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
         memcpy(ids[i], job->tenants[i].store.tenant, sizeof ids[i]);
+        if (job->tenants[i].has_malformed) /* believed alive, its dead letters would be kept */
+            cm_tenant_directory_doubt(self->directory, ids[i]);
+    }
     cm_status_t status =
         cm_tenant_directory_states(self->directory, self->link.pg,
                                    (const char(*)[CM_TENANT_ID_MAX])ids, count, self->states, err);
@@ -302,7 +332,7 @@ static cm_status_t resolve(device_actor_t *self, cm_error_t *err)
         if (!tenant->settled && !settle_by_state(self, tenant, states[i]))
             wait_if_parked(self, tenant, now_ms);
     }
-    cm_device_job_select(job);
+    cm_device_job_select(job, &self->rules);
     return CM_OK;
 }
 

@@ -11,12 +11,13 @@ typedef struct { /* an event that decoded, before grouping */
     char tenant[CM_TENANT_ID_MAX];
     uint32_t index; /* of its delivery */
     uint32_t next;  /* next event of the same tenant; CM_JOB_END */
+    bool malformed; /* there is no change */
 } event_t;
 
 typedef struct { /* a tenant of the batch while grouping */
     const event_t *first;
     uint32_t head, tail, count;
-} group_t;
+} group_t; /* of events, malformed ones included */
 
 void cm_device_job_init(cm_device_job_t *self)
 {
@@ -68,9 +69,11 @@ void cm_device_job_settle(cm_device_job_t *self, cm_job_tenant_t *tenant, cm_out
                           int64_t until_ms)
 {
     tenant->settled = true;
-    for (uint32_t i = tenant->first; i != CM_JOB_END; i = self->entries[i].next)
-        if (!self->entries[i].decided)
+    for (uint32_t i = tenant->first; i != CM_JOB_END; i = self->entries[i].next) {
+        const cm_job_entry_t *entry = &self->entries[i];
+        if (!entry->decided && (!entry->malformed || kind == CM_OUTCOME_DROPPED))
             decide(self, i, kind, until_ms);
+    }
 }
 
 void cm_device_job_fail(cm_device_job_t *self, cm_job_tenant_t *tenant, cm_device_rules_t *rules,
@@ -78,11 +81,29 @@ void cm_device_job_fail(cm_device_job_t *self, cm_job_tenant_t *tenant, cm_devic
 {
     tenant->settled = true;
     for (uint32_t i = tenant->first; i != CM_JOB_END; i = self->entries[i].next)
-        if (!self->entries[i].decided)
+        if (!self->entries[i].decided && !self->entries[i].malformed)
             cm_device_job_fail_entry(self, i, rules, err);
 }
 
 /* ---- loading -------------------------------------------------------------------------------- */
+
+/* A malformed delivery: false when nobody can tell whose it is. */
+static bool keep_malformed(cm_device_job_t *self, size_t index, const char *tenant,
+                           const cm_error_t *err, event_t *event)
+{
+    const cm_delivery_t *delivery = &self->batch.items[index];
+    cm_str_t named =
+        cm_attribute_get(delivery->attributes, delivery->attribute_count, CM_ATTRIBUTE_CUSTOMER_ID);
+    *event = (event_t){.index = (uint32_t)index, .next = CM_JOB_END, .malformed = true};
+    if (*tenant)
+        memcpy(event->tenant, tenant, sizeof event->tenant);
+    else if (!named.ptr || cm_tenant_id_canonical(named, event->tenant, NULL) != CM_OK)
+        return false;
+    cm_error_t *kept = cm_arena_alloc(self->arena, sizeof *kept);
+    *kept = *err;
+    self->entries[index].malformed = kept;
+    return true;
+}
 
 /* Decode one delivery; false when its outcome is decided already. */
 static bool decode(cm_device_job_t *self, size_t index, cm_device_rules_t *rules, int64_t now_ms,
@@ -99,13 +120,16 @@ static bool decode(cm_device_job_t *self, size_t index, cm_device_rules_t *rules
     cm_device_event_t decoded;
     cm_error_t err = {0};
     if (cm_device_event_decode(delivery->body, now_ms, self->arena, &decoded, &err) != CM_OK) {
-        cm_device_job_fail_entry(self, index, rules, &err);
-        return false;
+        bool known = keep_malformed(self, index, decoded.tenant, &err, event);
+        if (!known)
+            cm_device_job_fail_entry(self, index, rules, &err);
+        return known;
     }
     cm_device_change_from_event(&event->change, &decoded);
     memcpy(event->tenant, decoded.tenant, sizeof event->tenant);
     event->index = (uint32_t)index;
     event->next = CM_JOB_END;
+    event->malformed = false;
     return true;
 }
 
@@ -153,16 +177,19 @@ static void merge(cm_device_job_t *self, event_t *events, const group_t *group,
 {
     event_t **sorted = cm_arena_alloc(self->arena, group->count * sizeof(event_t *));
     tenant->first = events[group->head].index;
+    size_t count = 0;
     uint32_t at = group->head;
     for (size_t i = 0; i < group->count; i++, at = events[at].next) {
-        sorted[i] = &events[at];
+        if (!events[at].malformed)
+            sorted[count++] = &events[at];
         self->entries[events[at].index].next =
             events[at].next == CM_JOB_END ? CM_JOB_END : events[events[at].next].index;
     }
-    qsort(sorted, group->count, sizeof(event_t *), by_key);
+    tenant->has_malformed = count < group->count;
+    qsort(sorted, count, sizeof(event_t *), by_key);
     cm_store_tenant_t *store = &tenant->store;
     memcpy(store->tenant, group->first->tenant, sizeof store->tenant);
-    for (size_t i = 0; i < group->count; i++) {
+    for (size_t i = 0; i < count; i++) {
         cm_job_entry_t *entry = &self->entries[sorted[i]->index];
         cm_store_item_t *last = store->count ? &store->items[store->count - 1] : NULL;
         if (last && cm_device_change_cmp_key(&last->change, &sorted[i]->change) == 0) {
@@ -211,9 +238,22 @@ bool cm_device_job_load(cm_device_job_t *self, zmq_msg_t *frame, cm_device_rules
 
 /* ---- after the write ------------------------------------------------------------------------ */
 
-void cm_device_job_select(cm_device_job_t *self)
+static void reject_malformed(cm_device_job_t *self, cm_job_tenant_t *tenant,
+                             cm_device_rules_t *rules)
 {
-    if (!self->writing) /* it may be called again and again while the database is away */
+    for (uint32_t i = tenant->first; i != CM_JOB_END; i = self->entries[i].next)
+        if (!self->entries[i].decided && self->entries[i].malformed)
+            cm_device_job_fail_entry(self, i, rules, self->entries[i].malformed);
+    if (!tenant->store.count)
+        tenant->settled = true;
+}
+
+void cm_device_job_select(cm_device_job_t *self, cm_device_rules_t *rules)
+{
+    for (size_t i = 0; i < self->tenant_count; i++)
+        if (self->tenants[i].has_malformed)
+            reject_malformed(self, &self->tenants[i], rules);
+    if (!self->writing) /* this may be called again and again while the database is away */
         self->writing =
             cm_arena_alloc(self->arena, (self->tenant_count + 1) * sizeof *self->writing);
     self->writing_count = 0;

@@ -68,6 +68,7 @@ typedef struct {
     bool waiting; /* the gateway knows that we take nothing */
     bool draining, drained_told, running;
     int64_t held_since_ms;
+    int64_t next_tick_ms; /* monotonic */
 } subworker_t;
 
 static void send_outcomes(subworker_t *self, unsigned credits)
@@ -180,6 +181,26 @@ static void mind_the_link(subworker_t *self)
     cm_subworker_ready(&self->sockets, self->args);
 }
 
+/* A link that fails here is made anew by the next batch or tick, whichever comes first. */
+static void run_tick(subworker_t *self)
+{
+    cm_error_t err = {0};
+    cm_status_t status = cm_pg_link_up(&self->link, self->pipe, 0, &err);
+    if (status == CM_OK) {
+        status = self->handler->tick(self->state, self->link.pg, &err);
+        cm_pg_link_record(&self->link, status, &err);
+        if (status == CM_MISCONFIGURED)
+            cm_pg_close(self->link.pg);
+    }
+    self->next_tick_ms = cm_clock_mono_ms() + self->handler->tick_ms;
+}
+
+static bool tick_is_due(const subworker_t *self)
+{
+    return self->handler->tick && !self->loaded && !self->waiting && !self->draining &&
+           self->running && cm_clock_mono_ms() >= self->next_tick_ms;
+}
+
 static int wait_ms(const subworker_t *self)
 {
     if (!self->held_since_ms && !self->waiting)
@@ -202,6 +223,8 @@ static void step(subworker_t *self)
         handle(self);
     if (self->held_since_ms || self->waiting)
         mind_the_link(self);
+    if (tick_is_due(self))
+        run_tick(self);
     if (self->draining && !self->drained_told && !self->loaded) {
         self->drained_told = true;
         zstr_send(self->pipe, "DRAINED");

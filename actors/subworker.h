@@ -9,7 +9,8 @@
  * Owns one PostgreSQL connection (actors/pg_link.h). While the database is away, a batch in hand is
  * kept for breaker.hold_ms and then given back; no retry is spent on it.
  *
- * A sub-worker with nothing to overlap is a cm_subworker_handler_t: open, handle, close. Adding one
+ * A sub-worker with nothing to overlap is a cm_subworker_handler_t: open, handle, close, and a tick
+ * for what is due without a delivery. Adding one
  * costs its file pair, a row in wiring.c, a row in proto/subscription.c and a test.
  */
 #ifndef CM_ACTORS_SUBWORKER_H
@@ -41,6 +42,11 @@ typedef struct {
     cm_status_t (*handle)(void *state, cm_pg_t *pg, const cm_delivery_batch_t *batch,
                           cm_outcome_t *outcomes, cm_arena_t *arena, cm_error_t *err);
     void (*close)(void *state_p); /* address of the state; sets it to NULL */
+    /* What is to be done without a delivery: NULL for nothing. Called between batches, with a
+     * connected pg, tick_ms after the last call ended; not while draining or while the database is
+     * away. CM_UNAVAILABLE and CM_MISCONFIGURED are the connection's; it logs all else itself. */
+    cm_status_t (*tick)(void *state, cm_pg_t *pg, cm_error_t *err);
+    int tick_ms;
 } cm_subworker_handler_t;
 
 /* The body of an actor made of handler. args: const cm_subworker_args_t *. */

@@ -1,4 +1,5 @@
 #include "actors/wiring.h"
+#include "actors/account_deletion.h"
 #include "actors/broker_choice.h"
 #include "actors/contact_deletion.h"
 #include "actors/dead_letter.h"
@@ -37,6 +38,8 @@ const cm_wiring_t cm_wiring[] = {
      "retries of device events at their time", CM_ROLE_WRITER},
     {"tenant-activator", cm_tenant_activator_actor, one, 50,
      "schemas for customers that were activated", CM_ROLE_DDL},
+    {"account-deletion", cm_account_deletion_actor, one, 1,
+     "schemas of customers that are deleted, in steps that are resumed", CM_ROLE_DDL},
     {"contact-deletion", cm_contact_deletion_actor, one, 500,
      "devices of contacts that were deleted", CM_ROLE_PURGER},
     {"dead-letter", cm_dead_letter_actor, one, 1000, "the errors topics into a table",

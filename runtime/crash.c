@@ -19,7 +19,12 @@ static const char *const points[] = {
     "after-commit",    /* committed, no outcome sent yet */
     "after-republish", /* the copy is confirmed, the original not acknowledged */
     "ddl-step",        /* between two steps of creating or migrating a schema */
-    "after-drop",      /* the schema is gone, the delivery not acknowledged */
+    /* deletion of a tenant, in order; the first of a pair is before the commit, the other after */
+    "deletion-request", "deletion-requested", /* recorded */
+    "deletion-count",                         /* locked and counted, the schema is still there */
+    "deletion-drop", "after-drop",          /* the schema is gone, the delivery not acknowledged */
+    "deletion-purge", "deletion-purged",    /* side tables are purged */
+    "deletion-verify", "deletion-verified", /* all done, the delivery not acknowledged */
 };
 
 /* Mutable and static, in test builds only: a point has no object to carry its state. */
@@ -36,7 +41,7 @@ static const char *find_point(cm_str_t name)
 
 static cm_status_t refuse_unknown(const char *spec, cm_error_t *err)
 {
-    char known[160] = "";
+    char known[CM_ERROR_MESSAGE_MAX] = "";
     for (size_t i = 0, used = 0; i < CM_LENGTH(points); i++)
         used += (size_t)snprintf(known + used, sizeof known - used, " %s", points[i]);
     return cm_error_set(err, CM_MISCONFIGURED, "crash-point",

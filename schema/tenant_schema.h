@@ -1,10 +1,11 @@
-/* tenant_schema - the tenant schema manager: create, migrate, drop. The only code that creates one.
+/* tenant_schema - the tenant schema manager: create and migrate. The only code that creates one;
+ * the only one that drops it is tenant_deletion.
  *
- * Every step: BEGIN; pg_advisory_xact_lock(hash of the id); the registry row FOR UPDATE; check
- * state, generation, deletion; DDL; registry row; COMMIT. So any number of instances may do it at
- * once, and one killed anywhere leaves either nothing or all of it. DDL races seen as 23505, 42P06,
- * 42P07, 42710 or XX000 are retried in place. In a database that was prepared with roles a schema
- * is made by and for their owner (schema/role.h). Rule: reliability sections 2.6 and 2.7.
+ * Every step is a transaction under the tenant's lock (tenant_step.h). So any number of instances
+ * may do it at once, and one killed anywhere leaves either nothing or all of it. DDL races seen as
+ * 23505, 42P06, 42P07, 42710 or XX000 are retried in place. In a database that was
+ * prepared with roles a schema is made by and for their owner (schema/role.h). Rule: reliability
+ * sections 2.6 and 2.7.
  */
 #ifndef CM_SCHEMA_TENANT_SCHEMA_H
 #define CM_SCHEMA_TENANT_SCHEMA_H
@@ -12,14 +13,16 @@
 #include "schema/tenant_registry.h"
 
 typedef enum {
-    CM_TENANT_CHANGED,  /* created, migrated, dropped now */
+    CM_TENANT_CHANGED,  /* created, migrated, ... now */
     CM_TENANT_UNCHANGED /* it was so already */
 } cm_tenant_change_t;
 
 /* Create and migrate the schema of id, state active. event_ms: time of the activation; a deleted
  * tenant needs one newer than its deletion, then its generation rises; a suspended one needs one
  * newer than its suspension; an older one changes nothing (UNCHANGED). name may be "" (kept); the
- * newest activation names the tenant. CM_PERMANENT / "tenant-deleting" while a deletion runs,
+ * newest activation names the tenant. A new generation of a deleted tenant begins with a fence: a
+ * row of device_tombstones with empty keys and the time of the deletion. CM_TRANSIENT /
+ * "tenant-deleting" for one newer than a deletion that is not verified yet; CM_PERMANENT /
  * "schema-exists" when the schema is there and the registry does not know it. A new generation is
  * told in the audit log, in the same commit, as "tenant-activated"; audit NULL: it is not. */
 cm_status_t cm_tenant_schema_activate(cm_pg_t *pg, const char *admin_schema, const char *id,
@@ -29,15 +32,6 @@ cm_status_t cm_tenant_schema_activate(cm_pg_t *pg, const char *admin_schema, con
  */
 cm_status_t cm_tenant_schema_migrate(cm_pg_t *pg, const char *admin_schema, const char *id,
                                      cm_tenant_change_t *ret_change, cm_error_t *err);
-/* Drop the schema, state deleted, tombstone time event_ms; one that is not in the registry gets the
- * tombstone. UNCHANGED when deleted already, and when this deletion (or a later one) was carried
- * out before the tenant was activated anew. A deletion that was never carried out is, whatever
- * activation came since. Retries the deadlocks a busy writer can cause; CM_TRANSIENT / 55P03 when a
- * table is not free for some 20 s. */
-cm_status_t cm_tenant_schema_drop(cm_pg_t *pg, const char *admin_schema, const char *id,
-                                  int64_t event_ms, cm_tenant_change_t *ret_change,
-                                  cm_error_t *err);
-
 /* Hand the schema and its tables to <prefix>_owner and give the roles their rights (schema/role.h),
  * whatever the tenant's state; UNCHANGED when there is no schema. */
 cm_status_t cm_tenant_schema_adopt(cm_pg_t *pg, const char *admin_schema, const char *prefix,

@@ -198,6 +198,98 @@ Test(device_actor, events_of_a_deleted_tenant_are_dropped_unwritten, .timeout = 
     cm_mesh_stop(&mesh);
 }
 
+static const char malformed[] = "{\"customerId\":\"x1\",\"applicationCode\":7}";
+
+Test(device_actor, a_malformed_event_of_a_deleted_tenant_is_dropped, .timeout = 20)
+{
+    static const cm_tenant_state_t states[] = {CM_TENANT_DELETING, CM_TENANT_DELETED};
+    cm_subworker_mesh_t mesh;
+    cm_outcome_frame_t frame;
+    start_writer(&mesh, HOLD_MS);
+    cm_mesh_expect_ready(&mesh);
+    for (size_t i = 0; i < CM_LENGTH(states); i++) {
+        atomic_store(&fake_tenant_registry.state, states[i]);
+        cm_mesh_add(&mesh, malformed, NULL, 0);
+        cm_mesh_add(&mesh, "no event", &(cm_attribute_t){CM_STR("customerId"), CM_STR("x1")}, 1);
+        cm_mesh_expect_batch(&mesh, cm_mesh_send(&mesh), &frame);
+        cr_expect(eq(int, frame.items[0].kind, CM_OUTCOME_DROPPED));
+        cr_expect(eq(int, frame.items[1].kind, CM_OUTCOME_DROPPED));
+    }
+    cm_mesh_stop(&mesh);
+}
+
+Test(device_actor, a_malformed_event_asks_the_registry_whatever_was_believed, .timeout = 20)
+{
+    cm_subworker_mesh_t mesh;
+    cm_outcome_frame_t frame;
+    atomic_store(&fake_tenant_registry.state, CM_TENANT_ACTIVE);
+    start_writer(&mesh, HOLD_MS);
+    cm_mesh_expect_ready(&mesh);
+    add(&mesh, "x1", "a", "m");
+    cm_mesh_expect_batch(&mesh, cm_mesh_send(&mesh), &frame);
+    cr_expect(eq(int, frame.items[0].kind, CM_OUTCOME_APPLIED));
+    atomic_store(&fake_tenant_registry.state, CM_TENANT_DELETED);
+    cm_mesh_add(&mesh, malformed, NULL, 0);
+    cm_mesh_expect_batch(&mesh, cm_mesh_send(&mesh), &frame);
+    cr_expect(eq(int, frame.items[0].kind, CM_OUTCOME_DROPPED));
+    cm_mesh_stop(&mesh);
+}
+
+Test(device_actor, a_malformed_event_of_any_other_tenant_is_rejected_beside_good_ones,
+     .timeout = 20)
+{
+    static const cm_tenant_state_t states[] = {CM_TENANT_ACTIVE, CM_TENANT_SUSPENDED,
+                                               CM_TENANT_ABSENT};
+    static const cm_outcome_kind_t good[] = {CM_OUTCOME_APPLIED, CM_OUTCOME_DEFER,
+                                             CM_OUTCOME_RETRY};
+    cm_subworker_mesh_t mesh;
+    cm_outcome_frame_t frame;
+    start_writer(&mesh, HOLD_MS);
+    cm_mesh_expect_ready(&mesh);
+    for (size_t i = 0; i < CM_LENGTH(states); i++) {
+        atomic_store(&fake_tenant_registry.state, states[i]);
+        add(&mesh, "x1", "a", "m");
+        cm_mesh_add(&mesh, malformed, NULL, 0);
+        cm_mesh_add(&mesh, "{\"customerId\":\"y2\"}", NULL, 0);
+        cm_mesh_expect_batch(&mesh, cm_mesh_send(&mesh), &frame);
+        cr_expect(eq(int, frame.items[0].kind, good[i]));
+        for (size_t bad = 1; bad < 3; bad++) {
+            cr_expect(eq(int, frame.items[bad].kind, CM_OUTCOME_REJECT));
+            cr_expect(cm_str_is(cm_mesh_attribute(&frame.items[bad], "errorCode"), "malformed"));
+        }
+    }
+    cm_mesh_stop(&mesh);
+}
+
+/* Held tables of a tenant that is being dropped, and a row that it would not take: neither may
+ * become a dead letter, at the last try or at once. */
+Test(device_actor, a_failed_write_of_a_tenant_deleted_meanwhile_is_dropped, .timeout = 20)
+{
+    static const cm_attribute_t last_try = {CM_STR("retryCount"), CM_STR("5")};
+    cm_subworker_mesh_t mesh;
+    cm_outcome_frame_t frame;
+    atomic_store(&fake_tenant_registry.state, CM_TENANT_ACTIVE);
+    fail_rule(0, "x1", "held", NULL, CM_TRANSIENT, "40P01");
+    fail_rule(1, "x1", "bad", NULL, CM_PERMANENT, "23514");
+    cm_mesh_start(&mesh, "republisher", CM_SUBSCRIPTION_REPUBLISHER, cm_republisher_actor, HOLD_MS);
+    cm_mesh_expect_ready(&mesh);
+    add(&mesh, "x1", "a", "m");
+    cm_mesh_expect_batch(&mesh, cm_mesh_send(&mesh), &frame);
+    atomic_store(&fake_tenant_registry.state, CM_TENANT_DELETING);
+    static const char *const clients[] = {"held", "bad"};
+    for (size_t i = 0; i < CM_LENGTH(clients); i++) {
+        char body[256];
+        snprintf(body, sizeof body,
+                 "{\"customerId\":\"x1\",\"applicationCode\":\"A\",\"clientId\":\"%s\","
+                 "\"eventTime\":9,\"device\":{}}",
+                 clients[i]);
+        cm_mesh_add(&mesh, body, &last_try, 1);
+        cm_mesh_expect_batch(&mesh, cm_mesh_send(&mesh), &frame);
+        cr_expect(eq(int, frame.items[0].kind, CM_OUTCOME_DROPPED), "%s", clients[i]);
+    }
+    cm_mesh_stop(&mesh);
+}
+
 Test(device_actor, a_missing_schema_asks_the_registry_again, .timeout = 20)
 {
     cm_subworker_mesh_t mesh;

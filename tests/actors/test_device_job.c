@@ -102,7 +102,7 @@ Test(device_job, each_delivery_gets_its_own_outcome_in_order)
     cm_device_job_init(&job);
     load(&job, &rules, NULL, 0, EVENT("1", "a", "9", "new"), EVENT("1", "a", "5", "old"),
          EVENT("1", "a", "9", "new"), "{\"customerId\":1", NULL);
-    cm_device_job_select(&job);
+    cm_device_job_select(&job, &rules);
     job.writing[0].items[0].result = CM_CHANGE_APPLIED;
     cm_device_job_written(&job);
     cm_outcome_frame_t decoded = outcomes(&job, &rules, arena, &frame);
@@ -125,7 +125,7 @@ Test(device_job, an_event_that_the_row_knew_is_a_duplicate)
     CM_CLEANUP(cm_buffer_destroy) cm_buffer_t frame = {0};
     cm_device_job_init(&job);
     load(&job, &rules, NULL, 0, EVENT("1", "a", "9", "new"), NULL);
-    cm_device_job_select(&job);
+    cm_device_job_select(&job, &rules);
     job.writing[0].items[0].result = CM_CHANGE_DUPLICATE;
     cm_device_job_written(&job);
     cm_outcome_frame_t decoded = outcomes(&job, &rules, arena, &frame);
@@ -184,7 +184,7 @@ Test(device_job, a_settled_tenant_is_not_written)
     load(&job, &rules, NULL, 0, EVENT("1", "a", "5", "m"), EVENT("2", "a", "5", "m"),
          EVENT("1", "b", "5", "m"), NULL);
     cm_device_job_settle(&job, &job.tenants[0], CM_OUTCOME_DROPPED, 0);
-    cm_device_job_select(&job);
+    cm_device_job_select(&job, &rules);
     cr_assert(eq(sz, job.writing_count, 1));
     cr_expect(eq(str, job.writing[0].tenant, "2"));
     cm_outcome_frame_t decoded = outcomes(&job, &rules, arena, &frame);
@@ -238,7 +238,7 @@ Test(device_job, errors_of_the_store_are_kept_when_it_forgets_them)
     cm_error_t of_store[2] = {{0}};
     cm_device_job_init(&job);
     load(&job, &rules, NULL, 0, EVENT("1", "a", "5", "m"), EVENT("1", "b", "5", "m"), NULL);
-    cm_device_job_select(&job);
+    cm_device_job_select(&job, &rules);
     cm_error_set(&of_store[0], CM_PERMANENT, "22001", "first");
     cm_error_set(&of_store[1], CM_PERMANENT, "23514", "second");
     for (size_t i = 0; i < 2; i++) {

@@ -31,9 +31,31 @@ static cm_status_t handler_handle(void *state, cm_pg_t *pg, const cm_delivery_ba
     return status == CM_OK ? CM_OK : cm_error_set(err, status, "53100", "by the test");
 }
 
+static atomic_int tick_verdict, ticks;
+
+static cm_status_t handler_tick(void *state, cm_pg_t *pg, cm_error_t *err)
+{
+    (void)state;
+    cr_assert(cm_pg_is_connected(pg));
+    cm_status_t status = (cm_status_t)atomic_load(&tick_verdict);
+    atomic_fetch_add(&ticks, 1);
+    return status == CM_OK ? CM_OK : cm_error_set(err, status, "57P01", "by the test");
+}
+
+static void ticking_body(zsock_t *pipe, void *args)
+{
+    static const cm_subworker_handler_t handler = {.open = handler_open,
+                                                   .handle = handler_handle,
+                                                   .close = cm_free,
+                                                   .tick = handler_tick,
+                                                   .tick_ms = 10};
+    cm_subworker_run(pipe, args, &handler);
+}
+
 static void body(zsock_t *pipe, void *args)
 {
-    static const cm_subworker_handler_t handler = {handler_open, handler_handle, cm_free};
+    static const cm_subworker_handler_t handler = {
+        .open = handler_open, .handle = handler_handle, .close = cm_free};
     cm_subworker_run(pipe, args, &handler);
 }
 
@@ -165,6 +187,66 @@ Test(subworker, an_idle_one_is_drained_at_once, .timeout = 20)
     zstr_send(mesh.actor, "DRAIN");
     CM_CLEANUP(zstr_free) char *word = zstr_recv(mesh.actor);
     cr_expect(eq(str, word, "DRAINED"));
+    cm_mesh_stop(&mesh);
+}
+
+/* ---- the tick ------------------------------------------------------------------------------- */
+
+static void start_ticking(cm_subworker_mesh_t *mesh)
+{
+    cm_mesh_start(mesh, "dead-letter", CM_SUBSCRIPTION_WRITER_ERRORS, ticking_body, 60000);
+}
+
+Test(subworker, an_idle_one_ticks_and_takes_batches_all_the_same, .timeout = 20)
+{
+    cm_subworker_mesh_t mesh;
+    cm_outcome_frame_t frame;
+    start_ticking(&mesh);
+    cm_mesh_expect_ready(&mesh);
+    cm_mesh_await(&ticks, 2);
+    cm_mesh_expect_batch(&mesh, one(&mesh), &frame);
+    cr_expect(eq(int, frame.items[0].kind, CM_OUTCOME_APPLIED));
+    cm_mesh_await(&ticks, atomic_load(&ticks) + 1);
+    cm_mesh_stop(&mesh);
+}
+
+Test(subworker, nothing_ticks_before_the_database_is_there, .timeout = 20)
+{
+    cm_subworker_mesh_t mesh;
+    atomic_store(&fake_pg.refuses, CM_UNAVAILABLE);
+    start_ticking(&mesh);
+    cm_mesh_await(&fake_pg.connects, 4);
+    cr_expect(eq(int, atomic_load(&ticks), 0));
+    atomic_store(&fake_pg.refuses, CM_OK);
+    cm_mesh_await(&ticks, 1);
+    cm_mesh_stop(&mesh);
+}
+
+Test(subworker, a_tick_that_lost_its_connection_comes_again, .timeout = 20)
+{
+    cm_subworker_mesh_t mesh;
+    atomic_store(&tick_verdict, CM_MISCONFIGURED);
+    start_ticking(&mesh);
+    cm_mesh_await(&ticks, 2);
+    cr_expect(ge(int, atomic_load(&fake_pg.closes), 1));
+    atomic_store(&tick_verdict, CM_OK);
+    cm_mesh_await(&ticks, atomic_load(&ticks) + 2);
+    cm_mesh_stop(&mesh);
+}
+
+Test(subworker, a_draining_one_does_not_tick, .timeout = 20)
+{
+    cm_subworker_mesh_t mesh;
+    start_ticking(&mesh);
+    cm_mesh_await(&ticks, 1);
+    zstr_send(mesh.actor, "DRAIN");
+    CM_CLEANUP(zstr_free) char *word = zstr_recv(mesh.actor);
+    cr_assert(eq(str, word, "DRAINED"));
+    int before = atomic_load(&ticks);
+    cm_outcome_frame_t frame;
+    while (cm_mesh_next(&mesh, 300, &frame))
+        cr_expect(eq(int, frame.kind, CM_OUTCOME_FRAME_READY));
+    cr_expect(eq(int, atomic_load(&ticks), before));
     cm_mesh_stop(&mesh);
 }
 

@@ -87,3 +87,77 @@ Test(tenant_event, a_body_above_the_limit_is_too_large, .timeout = 5)
     memcpy(body, "{\"customerId\":7}", 16);
     check_fault(body, "too-large", "(body): ", "7");
 }
+
+/* ---- account deletion ----------------------------------------------------------------------- */
+
+static cm_status_t decode_deletion(const char *body, cm_account_deletion_t *ret_deletion,
+                                   cm_error_t *err)
+{
+    CM_CLEANUP(cm_arena_destroy) cm_arena_t *arena = cm_arena_new(1024);
+    return cm_account_deletion_decode(cm_str(body), NOW_MS, arena, ret_deletion, err);
+}
+
+Test(tenant_event, a_deletion_is_decoded, .timeout = 5)
+{
+    cm_account_deletion_t deletion;
+    cm_error_t err = {0};
+    cr_assert(eq(int,
+                 decode_deletion("{\"customerId\":218524530,\"requestedBy\":\"ops@acme\","
+                                 "\"reason\":\"contract end\",\"name\":[],"
+                                 "\"eventTime\":\"2026-11-20T16:00:00Z\"}",
+                                 &deletion, &err),
+                 CM_OK),
+              "%s", err.message);
+    cr_expect(eq(str, deletion.tenant, "218524530"));
+    cr_expect(eq(str, deletion.requested_by, "ops@acme"));
+    cr_expect(eq(str, deletion.reason, "contract end"));
+    cr_expect(eq(i64, deletion.event_ms, NOW_MS));
+}
+
+Test(tenant_event, who_requested_it_and_why_may_be_absent_or_null, .timeout = 5)
+{
+    static const char *const bodies[] = {
+        "{\"customerId\":\"a\",\"eventTime\":1}",
+        "{\"customerId\":\"a\",\"eventTime\":1,\"requestedBy\":null,\"reason\":null}"};
+    for (size_t i = 0; i < CM_LENGTH(bodies); i++) {
+        cm_account_deletion_t deletion;
+        cr_assert(eq(int, decode_deletion(bodies[i], &deletion, NULL), CM_OK));
+        cr_expect(eq(str, deletion.requested_by, ""));
+        cr_expect(eq(str, deletion.reason, ""));
+    }
+}
+
+Test(tenant_event, a_reason_has_at_most_1024_bytes, .timeout = 5)
+{
+    for (int len = 1023; len <= 1025; len++) {
+        char body[2048];
+        snprintf(body, sizeof body, "{\"customerId\":1,\"eventTime\":1,\"reason\":\"%0*d\"}", len,
+                 0);
+        cm_account_deletion_t deletion;
+        cm_error_t err = {0};
+        cr_expect(
+            eq(int, decode_deletion(body, &deletion, &err), len <= 1024 ? CM_OK : CM_PERMANENT));
+        cr_expect(eq(str, err.code, len <= 1024 ? "" : "too-large"));
+    }
+}
+
+Test(tenant_event, a_fault_of_a_deletion_tells_code_path_and_tenant, .timeout = 5)
+{
+    static const struct {
+        const char *body, *code, *path, *tenant;
+    } faults[] = {
+        {"{\"eventTime\":1}", "malformed", "customerId: ", ""},
+        {"{\"customerId\":7}", "malformed", "eventTime: ", "7"},
+        {"{\"reason\":1,\"eventTime\":1,\"customerId\":7}", "malformed", "reason: ", "7"},
+        {"{\"customerId\":7,\"requestedBy\":{}}", "malformed", "requestedBy: ", "7"},
+        {"{\"customerId\":7,\"eventTime\":\"soon\"}", "bad-time", "eventTime: ", "7"},
+    };
+    for (size_t i = 0; i < CM_LENGTH(faults); i++) {
+        cm_account_deletion_t deletion;
+        cm_error_t err = {0};
+        cr_expect(eq(int, decode_deletion(faults[i].body, &deletion, &err), CM_PERMANENT));
+        cr_expect(eq(str, err.code, (char *)faults[i].code));
+        cr_expect(eq(int, strncmp(err.message, faults[i].path, strlen(faults[i].path)), 0));
+        cr_expect(eq(str, deletion.tenant, (char *)faults[i].tenant));
+    }
+}

@@ -50,8 +50,11 @@ Test(crash, another_point_is_passed_unharmed, .timeout = 10)
 
 Test(crash, every_listed_point_can_be_armed, .timeout = 10)
 {
-    static const char *const points[] = {"after-decode",    "before-commit", "after-commit",
-                                         "after-republish", "ddl-step",      "after-drop"};
+    static const char *const points[] = {
+        "after-decode",    "before-commit",    "after-commit",       "after-republish",
+        "ddl-step",        "deletion-request", "deletion-requested", "deletion-count",
+        "deletion-drop",   "after-drop",       "deletion-purge",     "deletion-purged",
+        "deletion-verify", "deletion-verified"};
     for (size_t i = 0; i < sizeof points / sizeof points[0]; i++) {
         char spec[64];
         snprintf(spec, sizeof spec, "%s:1", points[i]);

@@ -271,12 +271,9 @@ Test(contact_store, letters_of_what_was_erased_are_not_kept)
 Test(contact_store, letters_of_a_deleted_tenant_are_not_kept_and_of_one_under_way_not_yet)
 {
     store_world_t world = {0};
-    cm_tenant_change_t change;
     store_set_up(&world);
     cm_test_tenant(world.other, "b");
-    cr_assert(eq(int,
-                 cm_tenant_schema_drop(world.other, CM_TEST_ADMIN, "b", 5000, &change, &world.err),
-                 CM_OK));
+    cm_test_delete(world.other, "b", 5000);
     KEPT("{\"customerId\":\"b\",\"contactId\":7}", CM_LETTER_DROPPED);
     cm_test_sql(world.pg, "BEGIN");
     cm_test_sql(world.pg, "SELECT FROM " CM_TEST_ADMIN ".tenants WHERE id = 'a' FOR UPDATE");

@@ -39,11 +39,6 @@ static cm_status_t activate(world_t *self, const char *id, const char *name, int
                                      &self->err);
 }
 
-static cm_status_t drop(world_t *self, const char *id, int64_t ms)
-{
-    return cm_tenant_schema_drop(self->pg, CM_TEST_ADMIN, id, ms, &self->change, &self->err);
-}
-
 static cm_tenant_t get(world_t *self, const char *id)
 {
     cm_tenant_t tenant;
@@ -184,28 +179,14 @@ Test(tenant_schema, a_half_made_tenant_is_completed)
     tear_down(&world);
 }
 
-/* ---- deletion ------------------------------------------------------------------------------- */
-
-Test(tenant_schema, a_drop_leaves_a_tombstone)
-{
-    world_t world = {0};
-    set_up(&world);
-    DOES(activate(&world, "42", "acme", 1000), CM_TENANT_CHANGED);
-    DOES(drop(&world, "42", 2000), CM_TENANT_CHANGED);
-    cr_expect(not(is_there(&world, "tenant_42")));
-    cm_tenant_t tenant = get(&world, "42");
-    cr_expect(eq(int, tenant.state, CM_TENANT_DELETED));
-    cr_expect(eq(str, tenant.name, ""));
-    DOES(drop(&world, "42", 2000), CM_TENANT_UNCHANGED);
-    tear_down(&world);
-}
+/* ---- a deleted tenant ----------------------------------------------------------------------- */
 
 Test(tenant_schema, an_activation_not_newer_than_the_deletion_changes_nothing)
 {
     world_t world = {0};
     set_up(&world);
     DOES(activate(&world, "42", "", 1000), CM_TENANT_CHANGED);
-    DOES(drop(&world, "42", 2000), CM_TENANT_CHANGED);
+    cm_test_delete(world.pg, "42", 2000);
     DOES(activate(&world, "42", "", 1000), CM_TENANT_UNCHANGED);
     DOES(activate(&world, "42", "", 2000), CM_TENANT_UNCHANGED);
     cr_expect(not(is_there(&world, "tenant_42")));
@@ -217,61 +198,63 @@ Test(tenant_schema, a_newer_activation_raises_the_generation)
     world_t world = {0};
     set_up(&world);
     DOES(activate(&world, "42", "", 1000), CM_TENANT_CHANGED);
-    DOES(drop(&world, "42", 2000), CM_TENANT_CHANGED);
+    cm_test_delete(world.pg, "42", 2000);
     DOES(activate(&world, "42", "", 2001), CM_TENANT_CHANGED);
     cr_expect(eq(i64, get(&world, "42").generation, 2));
     cr_expect(is_there(&world, "tenant_42"));
     tear_down(&world);
 }
 
-Test(tenant_schema, a_deletion_repeated_after_a_new_activation_changes_nothing)
+#define FENCES                                                                                     \
+    "SELECT application_code, client_id, extract(epoch FROM removed_at)::integer"                  \
+    " FROM tenant_42.device_tombstones"
+
+Test(tenant_schema, a_new_generation_begins_with_a_fence_at_the_time_of_the_deletion)
 {
     world_t world = {0};
     set_up(&world);
-    DOES(activate(&world, "42", "", 1000), CM_TENANT_CHANGED);
-    DOES(drop(&world, "42", 2000), CM_TENANT_CHANGED);
+    cm_test_delete(world.pg, "42", 1000);
+    cm_test_delete(world.pg, "42", 2000);
     DOES(activate(&world, "42", "", 3000), CM_TENANT_CHANGED);
-    DOES(drop(&world, "42", 2000), CM_TENANT_UNCHANGED);
-    cr_expect(is_there(&world, "tenant_42"));
-    DOES(drop(&world, "42", 4000), CM_TENANT_CHANGED);
+    CM_CLEANUP(cm_free) char *fences = cm_test_rows(world.pg, FENCES);
+    cr_expect(eq(str, fences, "||2"));
     tear_down(&world);
 }
 
-Test(tenant_schema, the_newest_deletion_counts)
+Test(tenant_schema, a_schema_that_is_mended_gets_its_fence_again)
 {
     world_t world = {0};
     set_up(&world);
-    DOES(drop(&world, "42", 2000), CM_TENANT_CHANGED); /* unknown: a tombstone all the same */
-    DOES(drop(&world, "42", 3000), CM_TENANT_UNCHANGED);
-    DOES(drop(&world, "42", 1000), CM_TENANT_UNCHANGED);
-    DOES(activate(&world, "42", "", 3000), CM_TENANT_UNCHANGED);
-    DOES(activate(&world, "42", "", 3001), CM_TENANT_CHANGED);
-    cr_expect(eq(i64, get(&world, "42").generation, 1));
+    cm_test_delete(world.pg, "42", 2000);
+    DOES(activate(&world, "42", "", 3000), CM_TENANT_CHANGED);
+    cm_test_sql(world.pg, "DROP SCHEMA tenant_42 CASCADE");
+    DOES(activate(&world, "42", "", 3000), CM_TENANT_CHANGED);
+    CM_CLEANUP(cm_free) char *fences = cm_test_rows(world.pg, FENCES);
+    cr_expect(eq(str, fences, "||2"));
     tear_down(&world);
 }
 
-Test(tenant_schema, while_a_deletion_runs_activation_is_refused_and_the_drop_goes_on)
+Test(tenant_schema, the_first_generation_has_no_fence)
+{
+    world_t world = {0};
+    set_up(&world);
+    DOES(activate(&world, "42", "", 3000), CM_TENANT_CHANGED);
+    cr_expect(
+        eq(i64, cm_test_number(world.pg, "SELECT count(*) FROM tenant_42.device_tombstones"), 0));
+    tear_down(&world);
+}
+
+Test(tenant_schema, while_a_deletion_runs_newer_activations_wait_and_older_ones_are_repetitions)
 {
     world_t world = {0};
     set_up(&world);
     DOES(activate(&world, "42", "", 1000), CM_TENANT_CHANGED);
     cm_test_sql(world.pg, "UPDATE " CM_TEST_ADMIN ".tenants SET state = 'deleting',"
                           " deleted_at = 'epoch'::timestamptz + interval '2 s'");
-    cr_expect(eq(int, activate(&world, "42", "", 9000), CM_PERMANENT));
+    cr_expect(eq(int, activate(&world, "42", "", 9000), CM_TRANSIENT));
     cr_expect(eq(str, world.err.code, "tenant-deleting"));
-    DOES(drop(&world, "42", 2000), CM_TENANT_CHANGED);
-    cr_expect(not(is_there(&world, "tenant_42")));
-    tear_down(&world);
-}
-
-Test(tenant_schema, a_drop_needs_no_table_to_be_there)
-{
-    world_t world = {0};
-    set_up(&world);
-    DOES(activate(&world, "42", "", 1000), CM_TENANT_CHANGED);
-    cm_test_sql(world.pg, "DROP TABLE tenant_42.devices");
-    DOES(drop(&world, "42", 2000), CM_TENANT_CHANGED);
-    cr_expect(not(is_there(&world, "tenant_42")));
+    DOES(activate(&world, "42", "", 2000), CM_TENANT_UNCHANGED);
+    cr_expect(eq(int, get(&world, "42").state, CM_TENANT_DELETING));
     tear_down(&world);
 }
 
@@ -448,7 +431,7 @@ Test(tenant_schema, eight_processes_may_activate_one_tenant_at_once)
     tear_down(&world);
 }
 
-Test(tenant_schema, activations_and_drops_in_any_order_end_with_the_newest)
+Test(tenant_schema, activations_and_deletions_at_once_leave_a_tenant_with_schema_or_without)
 {
     world_t world = {0};
     set_up(&world);
@@ -461,8 +444,10 @@ Test(tenant_schema, activations_and_drops_in_any_order_end_with_the_newest)
             own.pg = cm_test_connect(own.uri);
             for (int round = 0; round < 10; round++) {
                 int ms = 1000 + (round * 5 + i * 3) % 40;
-                cm_status_t status = i % 2 ? drop(&own, "42", ms) : activate(&own, "42", "", ms);
-                if (status != CM_OK)
+                if (i % 2)
+                    cm_test_delete(own.pg, "42", ms);
+                else if (activate(&own, "42", "", ms) != CM_OK &&
+                         strcmp(own.err.code, "tenant-deleting") != 0)
                     _exit(1);
             }
             _exit(0);
@@ -476,7 +461,7 @@ Test(tenant_schema, activations_and_drops_in_any_order_end_with_the_newest)
                                 " (state = 'active') = (to_regnamespace('tenant_42') IS NOT NULL)"),
                  1));
     cr_assert(eq(int, activate(&world, "42", "", 2000), CM_OK));
-    DOES(drop(&world, "42", 2001), CM_TENANT_CHANGED);
+    cr_expect(eq(int, cm_test_delete(world.pg, "42", 2001), 4));
     tear_down(&world);
 }
 
@@ -516,26 +501,11 @@ Test(tenant_schema, a_tenant_can_be_dropped_under_busy_writers)
         }
         while (cm_test_number(world.pg, "SELECT count(*) FROM tenant_42.devices") == 0)
             cm_test_sql(world.pg, "SELECT pg_sleep(0.01)");
-        DOES(drop(&world, "42", 1001 + 2 * round), CM_TENANT_CHANGED);
+        cr_expect(eq(int, cm_test_delete(world.pg, "42", 1001 + 2 * round), 4));
         for (int i = 0; i < 3; i++)
             cr_expect(eq(int, reap(children[i]), 0));
         cr_expect(not(is_there(&world, "tenant_42")));
     }
-    tear_down(&world);
-}
-
-Test(tenant_schema, a_drop_gives_up_on_a_table_that_is_never_free)
-{
-    world_t world = {0};
-    set_up(&world);
-    DOES(activate(&world, "42", "", 1000), CM_TENANT_CHANGED);
-    cm_pg_t *holder = cm_test_connect(world.uri);
-    cm_test_sql(holder, "BEGIN");
-    cm_test_sql(holder, "LOCK TABLE tenant_42.devices IN ACCESS SHARE MODE");
-    cr_expect(eq(int, drop(&world, "42", 2000), CM_TRANSIENT));
-    cr_expect(eq(str, world.err.code, "55P03"));
-    cr_expect(is_there(&world, "tenant_42"));
-    cm_pg_destroy(&holder);
     tear_down(&world);
 }
 
@@ -579,20 +549,12 @@ static cm_status_t activate_newer(world_t *self, const char *id)
     return activate(self, id, "", 1000);
 }
 
-static cm_status_t drop_newer(world_t *self, const char *id)
-{
-    return drop(self, id, 2000);
-}
-
 Test(tenant_schema, killed_anywhere_it_leaves_nothing_or_all)
 {
     world_t world = {0};
     set_up(&world);
     kill_at_every_step(&world, activate_newer, "42");
     cr_expect(is_there(&world, "tenant_42"));
-    kill_at_every_step(&world, drop_newer, "42");
-    cr_expect(not(is_there(&world, "tenant_42")));
-    cr_expect(eq(int, get(&world, "42").state, CM_TENANT_DELETED));
     tear_down(&world);
 }
 #endif

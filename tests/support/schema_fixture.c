@@ -2,6 +2,7 @@
 #include "runtime/buffer.h"
 #include "runtime/cleanup.h"
 #include "schema/migration.h"
+#include "schema/tenant_deletion.h"
 #include "schema/tenant_schema.h"
 
 #include <criterion/criterion.h>
@@ -55,6 +56,25 @@ static PGresult *run(cm_pg_t *pg, const char *format, va_list args)
         cr_fatal("%.300s: %s %s", sql, err.code, err.message);
     free(sql);
     return result;
+}
+
+int cm_test_delete(cm_pg_t *pg, const char *id, int64_t event_ms)
+{
+    cm_error_t err = {0};
+    cm_audit_trail_t audit = {.actor = "a test"};
+    cm_deletion_step_t step;
+    cm_deletion_request_t request = {id, event_ms, "somebody", "a test"};
+    cm_status_t status =
+        cm_tenant_deletion_request(pg, CM_TEST_ADMIN, &request, &audit, &step, &err);
+    int steps = status == CM_OK && step != CM_DELETION_NONE;
+    do {
+        if (status == CM_OK)
+            status = cm_tenant_deletion_advance(pg, CM_TEST_ADMIN, id, &audit, &step, &err);
+        cr_assert(eq(int, status, CM_OK), "%s %s", err.code, err.message);
+        steps += step != CM_DELETION_NONE;
+    } while (step != CM_DELETION_NONE && step != CM_DELETION_BLOCKED &&
+             step != CM_DELETION_UNVERIFIED);
+    return steps;
 }
 
 void cm_test_sql(cm_pg_t *pg, const char *format, ...)

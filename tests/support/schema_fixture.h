@@ -14,6 +14,9 @@ cm_pg_t *cm_test_admin(char uri[CM_TEST_URI_MAX]);
 /* Activate a tenant at event time 1000 ms. */
 void cm_test_tenant(cm_pg_t *pg, const char *id);
 
+/* Carry out a deletion at event time event_ms to its end; the number of steps it took. */
+int cm_test_delete(cm_pg_t *pg, const char *id, int64_t event_ms);
+
 void cm_test_sql(cm_pg_t *pg, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* First value of the first row. */
 int64_t cm_test_number(cm_pg_t *pg, const char *format, ...) __attribute__((format(printf, 2, 3)));

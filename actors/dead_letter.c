@@ -66,6 +66,6 @@ static cm_status_t keeper_handle(void *state, cm_pg_t *pg, const cm_delivery_bat
 
 void cm_dead_letter_actor(zsock_t *pipe, void *args)
 {
-    static const cm_subworker_handler_t handler = {keeper_open, keeper_handle, cm_free};
+    static const cm_subworker_handler_t handler = {keeper_open, keeper_handle, cm_free, NULL};
     cm_subworker_run(pipe, args, &handler);
 }

@@ -10,6 +10,9 @@
 #include "runtime/pg.h"
 
 typedef enum { CM_BROKER_REDIS, CM_BROKER_PUBSUB } cm_broker_kind_t;
+/* Whose verdicts are consumed, and the choices of push_token_status.type in that order. */
+typedef enum { CM_PUSH_TYPE_PUSH, CM_PUSH_TYPE_WEB, CM_PUSH_TYPE_BOTH } cm_push_type_t;
+#define CM_PUSH_TYPES "push|web|both"
 
 typedef struct {
     struct {
@@ -36,6 +39,10 @@ typedef struct {
     struct {
         int64_t shards;
     } writer, republisher;
+    struct {
+        int type; /* cm_push_type_t */
+        int64_t batch_max, batch_age_ms, brake_share_percent, brake_window_ms, brake_min;
+    } push_token_status;
     struct {
         cm_config_list_t windows_ms;
     } retry;

@@ -3,8 +3,8 @@
  *
  * A wrong credential makes a provider call every token of an application gone. So verdicts are
  * counted in a sliding window for each (tenant, application, provider), and the brake is to go on
- * when gone ones are more than share_percent of those that say gone or valid. The others (throttled,
- * misconfigured, ...) say nothing of tokens and are not counted.
+ * when gone ones are more than share_percent of those that say gone or valid. The others
+ * (throttled, misconfigured, ...) say nothing of tokens and are not counted.
  *
  * The window is the last window_ms (give or take a twelfth), or the last `min` verdicts when those
  * are older, up to a day: so an application with a few verdicts an hour is guarded too. Below min
@@ -12,10 +12,11 @@
  * 50 gone once in ten million times. An application with fewer than min verdicts a day is not
  * guarded.
  *
- * Of at most windows_max windows, the one not used for longest is forgotten; so is everything with a
- * restart. A brake is then later by what was forgotten, and takes back all the same: what was applied
- * is noted in the database (schema/token_status_store.h). While a brake is on nothing is counted, and
- * when it is off again counting begins anew, so that what it held does not put it on again.
+ * Of at most windows_max windows, the one not used for longest is forgotten; so is everything with
+ * a restart. A brake is then later by what was forgotten, and takes back all the same: what was
+ * applied is noted in the database (schema/token_status_store.h). While a brake is on nothing is
+ * counted, and when it is off again counting begins anew, so that what it held does not put it on
+ * again.
  */
 #ifndef CM_ACTORS_PUSH_BRAKE_H
 #define CM_ACTORS_PUSH_BRAKE_H

@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-enum { IDLE_MS = 250, CREDITS = 2, DEFER_MS = 5000 };
+enum { IDLE_MS = 250, CREDITS = 2, DEFER_MS = 5000, TICK_MS = 1000 };
 
 cm_status_t cm_subworker_open_sockets(cm_subworker_sockets_t *self, const cm_subworker_args_t *args,
                                       cm_error_t *err)
@@ -68,6 +68,7 @@ typedef struct {
     bool waiting; /* the gateway knows that we take nothing */
     bool draining, drained_told, running;
     int64_t held_since_ms;
+    int64_t next_tick_ms; /* monotonic */
 } subworker_t;
 
 static void send_outcomes(subworker_t *self, unsigned credits)
@@ -180,6 +181,27 @@ static void mind_the_link(subworker_t *self)
     cm_subworker_ready(&self->sockets, self->args);
 }
 
+/* With nothing in hand a database that is away is waited for as after a release. */
+static void tick(subworker_t *self)
+{
+    cm_error_t err = {0};
+    int64_t now_ms = cm_clock_mono_ms();
+    if (!self->handler->tick || self->loaded || self->waiting || self->draining ||
+        now_ms < self->next_tick_ms)
+        return;
+    self->next_tick_ms = now_ms + TICK_MS;
+    cm_status_t status = cm_pg_link_up(&self->link, self->pipe, 0, &err);
+    if (status == CM_CANCELLED)
+        return;
+    if (status == CM_OK) {
+        status = self->handler->tick(self->state, self->link.pg, &err);
+        cm_pg_link_record(&self->link, status, &err);
+        if (status == CM_MISCONFIGURED)
+            cm_pg_close(self->link.pg);
+    }
+    self->waiting = status == CM_UNAVAILABLE || status == CM_MISCONFIGURED;
+}
+
 static int wait_ms(const subworker_t *self)
 {
     if (!self->held_since_ms && !self->waiting)
@@ -202,6 +224,7 @@ static void step(subworker_t *self)
         handle(self);
     if (self->held_since_ms || self->waiting)
         mind_the_link(self);
+    tick(self);
     if (self->draining && !self->drained_told && !self->loaded) {
         self->drained_told = true;
         zstr_send(self->pipe, "DRAINED");

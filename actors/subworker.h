@@ -40,6 +40,9 @@ typedef struct {
     cm_status_t (*handle)(void *state, cm_pg_t *pg, const cm_delivery_batch_t *batch,
                           cm_outcome_t *outcomes, cm_arena_t *arena, cm_error_t *err);
     void (*close)(void *state_p); /* address of the state; sets it to NULL */
+    /* What is to be done without a batch, every second while none is in hand; NULL: nothing. On a
+     * connected pg; its failure says of the database what that of handle does. */
+    cm_status_t (*tick)(void *state, cm_pg_t *pg, cm_error_t *err);
 } cm_subworker_handler_t;
 
 /* The body of an actor made of handler. args: const cm_subworker_args_t *. */

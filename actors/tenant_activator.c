@@ -89,6 +89,6 @@ static cm_status_t activator_handle(void *state, cm_pg_t *pg, const cm_delivery_
 
 void cm_tenant_activator_actor(zsock_t *pipe, void *args)
 {
-    static const cm_subworker_handler_t handler = {activator_open, activator_handle, cm_free};
+    static const cm_subworker_handler_t handler = {activator_open, activator_handle, cm_free, NULL};
     cm_subworker_run(pipe, args, &handler);
 }

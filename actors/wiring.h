@@ -15,6 +15,8 @@ typedef struct {
     unsigned (*shards)(const cm_options_t *options);
     size_t batch_max; /* deliveries handled at once; 0 = gateway.batch_max */
     const char *help;
+    /* What of its route follows from the configuration; NULL: nothing. */
+    void (*route)(const cm_options_t *options, cm_gateway_route_t *route);
 } cm_wiring_t;
 
 extern const cm_wiring_t cm_wiring[];

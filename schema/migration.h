@@ -34,7 +34,7 @@ cm_status_t cm_migration_apply(cm_pg_t *pg, const cm_migration_set_t *set, const
 cm_status_t cm_admin_prepare(cm_pg_t *pg, const char *admin_schema, cm_error_t *err);
 
 /* The version with which tables came, for whoever only reads them. */
-enum { CM_ADMIN_BASE = 1, CM_ADMIN_AUDIT_LOG = 2 };
+enum { CM_ADMIN_BASE = 1, CM_ADMIN_AUDIT_LOG = 2, CM_ADMIN_PUSH_BRAKES = 3 };
 /* Can the admin schema be read as of version `needed`? One query, changes nothing.
  * CM_MISCONFIGURED: "schema-absent", "schema-older", "schema-newer", or a right is missing. */
 cm_status_t cm_admin_check(cm_pg_t *pg, const char *admin_schema, int needed, cm_error_t *err);

@@ -40,9 +40,10 @@ cm_status_t cm_push_brake_list(cm_pg_t *pg, const char *admin_schema, const char
     CM_CLEANUP(cm_pg_clear) PGresult *result = NULL;
     cm_status_t status =
         cm_sql_query(pg,
-                     "SELECT tenant, application_code, provider, " CM_SQL_TO_MS("tripped_at") ","
-                     " judged, gone FROM @schema@.push_brakes"
-                     " WHERE $1::text IS NULL OR tenant = $1 ORDER BY 1, 2, 3",
+                     "SELECT tenant, application_code, provider, " CM_SQL_TO_MS(
+                         "tripped_at") ","
+                                       " judged, gone FROM @schema@.push_brakes"
+                                       " WHERE $1::text IS NULL OR tenant = $1 ORDER BY 1, 2, 3",
                      admin_schema, 1, values, &result, err);
     if (status != CM_OK)
         return status;
@@ -68,8 +69,7 @@ cm_status_t cm_push_brake_totals(cm_pg_t *pg, const char *admin_schema, int64_t 
     CM_CLEANUP(cm_arena_destroy) cm_arena_t *arena = cm_arena_new(16 * 1024);
     cm_push_brake_t *brakes = NULL;
     size_t count = 0;
-    cm_status_t status =
-        cm_push_brake_list(pg, admin_schema, NULL, arena, &brakes, &count, err);
+    cm_status_t status = cm_push_brake_list(pg, admin_schema, NULL, arena, &brakes, &count, err);
     if (status != CM_OK)
         return status;
     *ret_brakes = (int64_t)count;
@@ -90,11 +90,9 @@ typedef struct {
 
 static cm_status_t lock(const step_t *step, cm_error_t *err)
 {
-    cm_status_t status =
-        cm_sql_exec(step->pg, cm_token_status_sql_lock_devices, step->schema, err);
-    return status == CM_OK
-               ? cm_sql_exec(step->pg, cm_token_status_sql_lock_held, step->schema, err)
-               : status;
+    cm_status_t status = cm_sql_exec(step->pg, cm_token_status_sql_lock_devices, step->schema, err);
+    return status == CM_OK ? cm_sql_exec(step->pg, cm_token_status_sql_lock_held, step->schema, err)
+                           : status;
 }
 
 static cm_status_t take_chunk(const step_t *step, cm_push_brake_step_t *ret_step, cm_error_t *err)
@@ -150,9 +148,10 @@ static cm_status_t tell_audit(const step_t *step, cm_audit_trail_t *audit,
                               cm_error_t *err)
 {
     const cm_push_brake_decision_t *decision = step->decision;
-    json_t *detail = json_pack("{s:s, s:s, s:I, s:I, s:b}", "application", decision->application_code,
-                               "provider", decision->provider, "verdicts", (json_int_t)done->taken,
-                               "applied", (json_int_t)done->applied, "over", (int)done->is_over);
+    json_t *detail =
+        json_pack("{s:s, s:s, s:I, s:I, s:b}", "application", decision->application_code,
+                  "provider", decision->provider, "verdicts", (json_int_t)done->taken, "applied",
+                  (json_int_t)done->applied, "over", (int)done->is_over);
     CM_CLEANUP(cm_free) char *text = detail ? json_dumps(detail, 0) : NULL;
     json_decref(detail);
     cm_audit_entry_t entry = {.actor = audit->actor,
@@ -203,8 +202,8 @@ static cm_status_t run(const step_t *step, bool is_locked, cm_audit_trail_t *aud
     return CM_OK;
 }
 
-/* The lock is for the last chunk alone, which is small, and comes before any row is locked: a verdict
- * that is being written has its lock first and may want the same rows. */
+/* The lock is for the last chunk alone, which is small, and comes before any row is locked: a
+ * verdict that is being written has its lock first and may want the same rows. */
 cm_status_t cm_push_brake_decide(cm_pg_t *pg, const char *admin_schema,
                                  const cm_push_brake_decision_t *decision, int64_t chunk,
                                  cm_audit_trail_t *audit, cm_push_brake_step_t *ret_step,

@@ -2,9 +2,9 @@
  *
  * A brake is put on by schema/token_status_store and stays on until it is released (what it held is
  * applied by the rule of every day; what is stale by now falls out) or discarded (what it held is
- * forgotten). Both go on in chunks, each with its audit entry in one transaction, and take the brake
- * away in the last one, under a lock that lets no verdict be held beside it: ended in the middle,
- * they are begun again. Rule: reliability, sections 4.1 and 4.5.
+ * forgotten). Both go on in chunks, each with its audit entry in one transaction, and take the
+ * brake away in the last one, under a lock that lets no verdict be held beside it: ended in the
+ * middle, they are begun again. Rule: reliability, sections 4.1 and 4.5.
  */
 #ifndef CM_SCHEMA_PUSH_BRAKE_STORE_H
 #define CM_SCHEMA_PUSH_BRAKE_STORE_H
@@ -21,8 +21,8 @@ typedef struct {
     int64_t held;                                /* now, counted in the tenant's schema */
 } cm_push_brake_t;                               /* texts are the arena's */
 
-/* The brakes that are on, of one tenant or (NULL) of all, in order of the key. What is held counts as
- * 0 in a schema that is not there. */
+/* The brakes that are on, of one tenant or (NULL) of all, in order of the key. What is held counts
+ * as 0 in a schema that is not there. */
 cm_status_t cm_push_brake_list(cm_pg_t *pg, const char *admin_schema, const char *tenant,
                                cm_arena_t *arena, cm_push_brake_t **ret_brakes, size_t *ret_count,
                                cm_error_t *err);
@@ -43,8 +43,9 @@ typedef struct {
 } cm_push_brake_step_t;
 
 /* One chunk of at most chunk verdicts, and the last one too when there are fewer; call it until
- * is_over. A chunk that changes nothing is not audited. The connection needs READ COMMITTED. CM_MISSING: the tenant's schema or
- * table is not there. CM_TRANSIENT with 55P03: a lock took too long; try again. */
+ * is_over. A chunk that changes nothing is not audited. The connection needs READ COMMITTED.
+ * CM_MISSING: the tenant's schema or table is not there. CM_TRANSIENT with 55P03: a lock took too
+ * long; try again. */
 cm_status_t cm_push_brake_decide(cm_pg_t *pg, const char *admin_schema,
                                  const cm_push_brake_decision_t *decision, int64_t chunk,
                                  cm_audit_trail_t *audit, cm_push_brake_step_t *ret_step,

@@ -1,7 +1,7 @@
 /* token_status_sql - the statements of push verdicts, and their arguments.
  *
- * All are about one tenant: "@schema@" is its schema, "@admin@" the admin schema. What is locked, and
- * in which order, is told in token_status_sql.c.
+ * All are about one tenant: "@schema@" is its schema, "@admin@" the admin schema. What is locked,
+ * and in which order, is told in token_status_sql.c.
  */
 #ifndef CM_SCHEMA_TOKEN_STATUS_SQL_H
 #define CM_SCHEMA_TOKEN_STATUS_SQL_H
@@ -29,8 +29,8 @@ extern const char cm_token_status_sql_trip[];
 /* Forget what was applied too long ago to be taken back. */
 extern const char cm_token_status_sql_prune[];
 
-/* The next verdicts held for $1 application code, $2 provider, at most $3: apply them by the rule of
- * every day, or drop them. Answers how many there were and how many of them changed a device. */
+/* The next verdicts held for $1 application code, $2 provider, at most $3: apply them by the rule
+ * of every day, or drop them. Answers how many there were and how many of them changed a device. */
 extern const char cm_token_status_sql_release[], cm_token_status_sql_discard[];
 
 void cm_token_status_sql_bind_write(cm_pg_arrays_t *arrays, const char *tenant,

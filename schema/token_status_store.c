@@ -151,12 +151,10 @@ static cm_status_t add_trips(cm_token_status_store_t *self, size_t index, cm_err
 {
     const cm_token_tenant_t *tenant = self->groups[index].tenant;
     cm_pg_arrays_clear(&self->arrays);
-    cm_status_t status =
-        add(self, STEP_OTHER, index, cm_token_status_sql_lock_devices, false, err);
+    cm_status_t status = add(self, STEP_OTHER, index, cm_token_status_sql_lock_devices, false, err);
     if (status == CM_OK)
         status = add(self, STEP_OTHER, index, cm_token_status_sql_lock_held, false, err);
-    cm_token_status_sql_bind_trip(&self->arrays, tenant->tenant, tenant->trips,
-                                  tenant->trip_count);
+    cm_token_status_sql_bind_trip(&self->arrays, tenant->tenant, tenant->trips, tenant->trip_count);
     return status == CM_OK ? add(self, STEP_TRIP, index, cm_token_status_sql_trip, false, err)
                            : status;
 }

@@ -1,12 +1,12 @@
 /* token_status_store - push verdicts of many tenants into their devices, in one commit.
  *
- * One prepared statement a tenant over binary unnest arrays, all in one pipeline. A verdict is about
- * the row of its client id, about every row of the application that holds its token when it names
- * none, and about the row of its client id only while it holds that very token when it has both. It
- * is stale when no row is, or when the row was registered after it (equal times count); else it is a
- * last-writer-wins register of its own, at equal times valid wins. Several verdicts of a batch may be
- * about one row: the best is written, the others are stale, or duplicate when they say the same.
- * Only push_status and push_status_at change, so that updates stay heap-only.
+ * One prepared statement a tenant over binary unnest arrays, all in one pipeline. A verdict is
+ * about the row of its client id, about every row of the application that holds its token when it
+ * names none, and about the row of its client id only while it holds that very token when it has
+ * both. It is stale when no row is, or when the row was registered after it (equal times count);
+ * else it is a last-writer-wins register of its own, at equal times valid wins. Several verdicts of
+ * a batch may be about one row: the best is written, the others are stale, or duplicate when they
+ * say the same. Only push_status and push_status_at change, so that updates stay heap-only.
  *
  * A verdict that a token is gone does not reach the device while a brake is on for its tenant,
  * application and provider: it is held, one for each device and provider, the newest. What was
@@ -69,9 +69,9 @@ void cm_token_status_store_destroy(cm_token_status_store_t **self_p);
  * has its result. Should a tenant fail, the others are written without it, and it alone: deadlocks
  * and the like are tried again in place up to three times, a permanent fault is bisected until the
  * bad verdicts stand alone, anything else (a lock, a time-out, a missing schema, table or column)
- * fails the whole tenant. The error of a FAILED verdict is CM_TRANSIENT, CM_PERMANENT, CM_MISSING, or
- * CM_MISCONFIGURED or CM_UNAVAILABLE of its tenant alone. CM_UNAVAILABLE, CM_MISCONFIGURED (of the
- * whole connection): nothing is known; writing all again is safe. */
+ * fails the whole tenant. The error of a FAILED verdict is CM_TRANSIENT, CM_PERMANENT, CM_MISSING,
+ * or CM_MISCONFIGURED or CM_UNAVAILABLE of its tenant alone. CM_UNAVAILABLE, CM_MISCONFIGURED (of
+ * the whole connection): nothing is known; writing all again is safe. */
 cm_status_t cm_token_status_store_write(cm_token_status_store_t *self, cm_token_tenant_t *tenants,
                                         size_t count, cm_error_t *err);
 

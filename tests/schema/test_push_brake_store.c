@@ -252,10 +252,10 @@ Test(push_brake, list_and_totals_count_what_is_held_now)
     write_one(&world, by_client("c1", GONE, 20));
     cm_test_sql(world.other, "INSERT INTO " CM_TEST_ADMIN ".push_brakes (tenant, application_code,"
                              " provider, judged, gone) VALUES ('dropped', 'app', 'fcm', 1, 1)");
-    cr_assert(eq(int,
-                 cm_push_brake_list(world.other, CM_TEST_ADMIN, "a", arena, &brakes, &count,
-                                    &world.err),
-                 CM_OK));
+    cr_assert(
+        eq(int,
+           cm_push_brake_list(world.other, CM_TEST_ADMIN, "a", arena, &brakes, &count, &world.err),
+           CM_OK));
     cr_assert(eq(sz, count, 2));
     cr_expect(cm_str_is(brakes[0].provider, ""));
     cr_expect(eq(i64, brakes[0].held, 0));
@@ -264,8 +264,8 @@ Test(push_brake, list_and_totals_count_what_is_held_now)
     cr_expect(eq(i64, brakes[1].judged, 100));
     cr_expect(eq(i64, brakes[1].gone, 90));
     cr_expect(gt(i64, brakes[1].tripped_ms, 0));
-    cr_assert(eq(int, cm_push_brake_totals(world.other, CM_TEST_ADMIN, &on, &held, &world.err),
-                 CM_OK));
+    cr_assert(
+        eq(int, cm_push_brake_totals(world.other, CM_TEST_ADMIN, &on, &held, &world.err), CM_OK));
     cr_expect(eq(i64, on, 3));
     cr_expect(eq(i64, held, 1));
     verdict_tear_down(&world);
@@ -278,10 +278,10 @@ Test(push_brake, a_decision_for_a_schema_that_is_not_there_says_so)
     cm_push_brake_decision_t decision = {"nobody", "app", "fcm", true};
     cm_audit_trail_t audit = {.actor = "operator:1"};
     verdict_set_up(&world);
-    cr_expect(eq(int,
-                 cm_push_brake_decide(world.other, CM_TEST_ADMIN, &decision, 10, &audit, &step,
-                                      &world.err),
-                 CM_MISSING));
+    cr_expect(eq(
+        int,
+        cm_push_brake_decide(world.other, CM_TEST_ADMIN, &decision, 10, &audit, &step, &world.err),
+        CM_MISSING));
     verdict_tear_down(&world);
 }
 
@@ -297,8 +297,7 @@ Test(push_brake, what_was_applied_long_ago_is_forgotten)
                 " ('app', 'c2', 'fcm', now(), false, now() - interval '26 hours'),"
                 " ('app', 'c2', 'sns', now(), true, now() - interval '26 hours')");
     write_one(&world, by_client("c1", GONE, 20));
-    expect_rows(&world,
-                "SELECT client_id, provider FROM tenant_a.push_verdicts_held ORDER BY 1, 2",
+    expect_rows(&world, "SELECT client_id, provider FROM tenant_a.push_verdicts_held ORDER BY 1, 2",
                 "c1|fcm\nc2|sns");
     verdict_tear_down(&world);
 }

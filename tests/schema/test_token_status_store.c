@@ -135,10 +135,11 @@ Test(token_status, a_token_is_looked_for_by_its_index)
 {
     verdict_world_t world;
     verdict_set_up(&world);
-    cm_test_sql(world.other,
-                "INSERT INTO tenant_a.devices (application_code, client_id, push_at, push_token)"
-                " SELECT 'app', 'c' || g, to_timestamp(1), 'tok' || g FROM generate_series(1, 20000)"
-                " AS g");
+    cm_test_sql(
+        world.other,
+        "INSERT INTO tenant_a.devices (application_code, client_id, push_at, push_token)"
+        " SELECT 'app', 'c' || g, to_timestamp(1), 'tok' || g FROM generate_series(1, 20000)"
+        " AS g");
     cm_test_sql(world.other, "ANALYZE tenant_a.devices");
     cm_test_sql(world.pg, "SELECT pg_stat_reset()");
     for (int i = 0; i < 20; i++)
@@ -163,8 +164,9 @@ Test(token_status, updates_stay_heap_only)
     for (int i = 0; i < 10; i++)
         write_one(&world, by_token("tok1", i % 2 ? GONE : VALID, 20 + i));
     cm_pg_close(world.pg);
-    char *rows = cm_test_rows(world.other, "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables"
-                                           " WHERE relname = 'devices'");
+    char *rows =
+        cm_test_rows(world.other, "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables"
+                                  " WHERE relname = 'devices'");
     cr_expect(eq(str, rows, "10|10"));
     free(rows);
     verdict_tear_down(&world);
@@ -267,8 +269,8 @@ Test(token_status, a_bad_verdict_is_found_alone)
     }
     write_many(&world, verdicts, N);
     for (int i = 0; i < N; i++)
-        cr_expect(
-            eq(int, verdicts[i].result, i == BAD ? CM_TOKEN_FAILED : CM_TOKEN_APPLIED), "%d", i);
+        cr_expect(eq(int, verdicts[i].result, i == BAD ? CM_TOKEN_FAILED : CM_TOKEN_APPLIED), "%d",
+                  i);
     cr_assert(eq(int, verdicts[BAD].result, CM_TOKEN_FAILED));
     cr_expect(eq(int, verdicts[BAD].error->status, CM_PERMANENT));
     cr_expect(eq(str, (char *)verdicts[BAD].error->code, "23514"));
@@ -295,7 +297,7 @@ Test(token_status, without_a_connection_nothing_is_known)
     cm_pg_close(world.pg);
     cm_token_verdict_t verdict = by_client("c1", GONE, 20);
     cm_token_tenant_t tenant = {.tenant = "a", .verdicts = &verdict, .count = 1};
-    cr_expect(eq(int, cm_token_status_store_write(world.store, &tenant, 1, &world.err),
-                 CM_UNAVAILABLE));
+    cr_expect(
+        eq(int, cm_token_status_store_write(world.store, &tenant, 1, &world.err), CM_UNAVAILABLE));
     verdict_tear_down(&world);
 }

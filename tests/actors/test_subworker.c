@@ -176,3 +176,43 @@ Test(subworker, ends_at_a_batch_that_cannot_be_read_so_that_it_is_given_back, .t
     cm_mesh_expect_end_by_garbage(&mesh);
     cm_mesh_stop(&mesh);
 }
+
+/* ---- without a batch ------------------------------------------------------------------------ */
+
+static atomic_int ticks, tick_verdict;
+
+static cm_status_t handler_tick(void *state, cm_pg_t *pg, cm_error_t *err)
+{
+    (void)state;
+    cr_assert(cm_pg_is_connected(pg));
+    cm_status_t status = (cm_status_t)atomic_load(&tick_verdict);
+    atomic_fetch_add(&ticks, 1);
+    return status == CM_OK ? CM_OK : cm_error_set(err, status, "57P01", "by the test");
+}
+
+static void ticking_body(zsock_t *pipe, void *args)
+{
+    static const cm_subworker_handler_t handler = {handler_open, handler_handle, cm_free,
+                                                   handler_tick};
+    cm_subworker_run(pipe, args, &handler);
+}
+
+Test(subworker, a_handler_that_wants_to_is_called_while_there_is_no_batch, .timeout = 20)
+{
+    cm_subworker_mesh_t mesh;
+    cm_mesh_start(&mesh, "dead-letter", CM_SUBSCRIPTION_WRITER_ERRORS, ticking_body, 60000);
+    cm_mesh_expect_ready(&mesh);
+    cm_mesh_await(&ticks, 2);
+    cm_mesh_stop(&mesh);
+}
+
+Test(subworker, a_database_that_went_away_meanwhile_is_waited_for, .timeout = 20)
+{
+    cm_subworker_mesh_t mesh;
+    atomic_store(&tick_verdict, CM_UNAVAILABLE);
+    cm_mesh_start(&mesh, "dead-letter", CM_SUBSCRIPTION_WRITER_ERRORS, ticking_body, 60000);
+    cm_mesh_expect_ready(&mesh);
+    cm_mesh_await(&ticks, 1);
+    cm_mesh_expect_ready(&mesh); /* it is back */
+    cm_mesh_stop(&mesh);
+}

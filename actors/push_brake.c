@@ -1,23 +1,17 @@
 #include "actors/push_brake.h"
 #include "runtime/hash.h"
 
+#include <assert.h>
 #include <string.h>
 
-/* A window is a row of slices. A slice is closed when it is SLICE_PARTS-th of the window old; the
- * oldest goes when the window has passed it by and the others hold enough verdicts. */
-enum { SLICES_MAX = 14, SLICE_PARTS = 12 };
-
-typedef struct {
-    int64_t begun_ms, last_ms;
+typedef struct {     /* the run with the greatest excess; with no excess there is none */
+    uint64_t excess; /* of gone ones above the share, in hundredths of a verdict */
     uint64_t judged, gone;
-} slice_t;
+    int64_t begun_ms;
+} run_t;
 
 typedef struct {
-    slice_t slices[SLICES_MAX];
-    unsigned count;
-    bool is_begun;
-    int64_t reach_ms; /* begun: where it begins, or the slice before it did, of which a part may be
-                         of one fault with it */
+    run_t run;
     bool is_on;
     UT_hash_handle hh; /* in order of use, the oldest first */
     size_t key_len;
@@ -27,8 +21,6 @@ typedef struct {
 struct cm_push_brakes {
     cm_push_brake_rule_t rule;
     window_t *windows;
-    char *key; /* scratch */
-    size_t key_cap;
 };
 
 cm_push_brakes_t *cm_push_brakes_new(const cm_push_brake_rule_t *rule)
@@ -51,7 +43,6 @@ void cm_push_brakes_destroy(cm_push_brakes_t **self_p)
         HASH_DEL(self->windows, item);
         free(item);
     }
-    free(self->key);
     free(self);
     *self_p = NULL;
 }
@@ -61,30 +52,30 @@ size_t cm_push_brakes_windows(const cm_push_brakes_t *self)
     return HASH_COUNT(self->windows);
 }
 
-/* ---- finding a window ----------------------------------------------------------------------- */
+/* ---- finding a run -------------------------------------------------------------------------- */
 
-static size_t make_key(cm_push_brakes_t *self, const cm_push_brake_key_t *key)
+enum {
+    KEY_MAX = 1024
+}; /* above the limits of its parts: proto/device_event.h, proto/tenant_id.h */
+
+static size_t make_key(const cm_push_brake_key_t *key, char bytes[KEY_MAX])
 {
     size_t tenant = strlen(key->tenant) + 1, provider = strlen(key->provider) + 1;
     size_t len = tenant + provider + key->application_code.len;
-    if (len > self->key_cap) {
-        self->key_cap = len * 2;
-        self->key = realloc(self->key, self->key_cap);
-        if (!self->key)
-            abort();
-    }
-    memcpy(self->key, key->tenant, tenant);
-    memcpy(self->key + tenant, key->provider, provider);
+    assert(len <= KEY_MAX);
+    memcpy(bytes, key->tenant, tenant);
+    memcpy(bytes + tenant, key->provider, provider);
     if (key->application_code.len)
-        memcpy(self->key + tenant + provider, key->application_code.ptr, key->application_code.len);
+        memcpy(bytes + tenant + provider, key->application_code.ptr, key->application_code.len);
     return len;
 }
 
-static window_t *find(cm_push_brakes_t *self, const cm_push_brake_key_t *key)
+static window_t *find(const cm_push_brakes_t *self, const cm_push_brake_key_t *key)
 {
+    char bytes[KEY_MAX];
     window_t *window = NULL;
-    size_t len = make_key(self, key);
-    HASH_FIND(hh, self->windows, self->key, len, window);
+    size_t len = make_key(key, bytes);
+    HASH_FIND(hh, self->windows, bytes, len, window);
     return window;
 }
 
@@ -93,9 +84,10 @@ static void keep(cm_push_brakes_t *self, window_t *window)
     HASH_ADD_KEYPTR(hh, self->windows, window->key, window->key_len, window);
 }
 
-/* The window of key, made when it is not there, as the one used last. */
+/* That of key, made when it is not there, as the one used last. */
 static window_t *use(cm_push_brakes_t *self, const cm_push_brake_key_t *key)
 {
+    char bytes[KEY_MAX];
     window_t *window = find(self, key);
     if (window) {
         HASH_DEL(self->windows, window);
@@ -107,107 +99,58 @@ static window_t *use(cm_push_brakes_t *self, const cm_push_brake_key_t *key)
         HASH_DEL(self->windows, oldest);
         free(oldest);
     }
-    size_t len = make_key(self, key);
+    size_t len = make_key(key, bytes);
     window = calloc(1, sizeof *window + len);
     if (!window)
         abort();
-    memcpy(window->key, self->key, len);
+    memcpy(window->key, bytes, len);
     window->key_len = len;
     keep(self, window);
     return window;
 }
 
-/* ---- a window ------------------------------------------------------------------------------- */
+/* ---- a run ---------------------------------------------------------------------------------- */
 
-static cm_push_window_t sum_of(const window_t *window, int64_t now_ms)
+/* One verdict more; true when it is the one that puts the brake on. */
+static bool take(const cm_push_brake_rule_t *rule, run_t *run, bool is_gone, int64_t now_ms)
 {
-    cm_push_window_t sum = {0};
-    for (unsigned i = 0; i < window->count; i++) {
-        sum.judged += window->slices[i].judged;
-        sum.gone += window->slices[i].gone;
+    uint64_t rise = is_gone ? CM_PUSH_BRAKE_OFF_PERCENT - rule->share_percent : 0;
+    uint64_t fall = is_gone ? 0 : rule->share_percent;
+    if (run->excess && now_ms - run->begun_ms > rule->window_ms)
+        run->excess = 0;
+    if (run->excess + rise <= fall) {
+        *run = (run_t){0};
+        return false;
     }
-    if (window->is_begun)
-        sum.age_ms = now_ms - window->reach_ms;
-    return sum;
-}
-
-static void drop_oldest(window_t *window)
-{
-    window->reach_ms = window->slices[0].begun_ms;
-    window->count--;
-    memmove(&window->slices[0], &window->slices[1], window->count * sizeof window->slices[0]);
-}
-
-static void merge_oldest(window_t *window)
-{
-    slice_t oldest = window->slices[0];
-    int64_t reach_ms = window->reach_ms;
-    drop_oldest(window);
-    window->reach_ms = reach_ms;
-    window->slices[0].begun_ms = oldest.begun_ms;
-    window->slices[0].judged += oldest.judged;
-    window->slices[0].gone += oldest.gone;
-}
-
-/* more: verdicts that are about to be counted. */
-static void grow_older(const cm_push_brake_rule_t *rule, window_t *window, uint64_t more,
-                       int64_t now_ms)
-{
-    while (window->count) {
-        const slice_t *oldest = &window->slices[0];
-        uint64_t others = sum_of(window, now_ms).judged - oldest->judged + more;
-        bool is_past = now_ms - oldest->last_ms > rule->window_ms && others >= rule->min;
-        if (!is_past && now_ms - oldest->begun_ms <= CM_PUSH_BRAKE_STRETCH_MAX_MS)
-            return;
-        drop_oldest(window);
-    }
-}
-
-static slice_t *newest_slice(const cm_push_brake_rule_t *rule, window_t *window, int64_t now_ms)
-{
-    slice_t *newest = window->count ? &window->slices[window->count - 1] : NULL;
-    if (newest && now_ms - newest->begun_ms < rule->window_ms / SLICE_PARTS)
-        return newest;
-    if (window->count == SLICES_MAX)
-        merge_oldest(window);
-    if (!window->is_begun)
-        window->reach_ms = now_ms;
-    window->is_begun = true;
-    newest = &window->slices[window->count++];
-    *newest = (slice_t){.begun_ms = now_ms};
-    return newest;
+    if (!run->excess)
+        *run = (run_t){.begun_ms = now_ms};
+    run->excess += rise - fall;
+    run->judged++;
+    run->gone += is_gone;
+    return run->excess >= rule->min * (CM_PUSH_BRAKE_OFF_PERCENT - rule->share_percent);
 }
 
 /* ---- the interface -------------------------------------------------------------------------- */
 
-bool cm_push_brakes_trips(cm_push_brakes_t *self, const cm_push_brake_key_t *key, uint64_t judged,
-                          uint64_t gone, int64_t now_ms, cm_push_window_t *ret_window)
+bool cm_push_brakes_trips(const cm_push_brakes_t *self, const cm_push_brake_key_t *key,
+                          const bool *gone, size_t count, int64_t now_ms, cm_push_run_t *ret_run)
 {
-    window_t *window = find(self, key);
-    *ret_window = (cm_push_window_t){0};
-    if (window && window->is_on)
-        return false;
-    if (window) {
-        grow_older(&self->rule, window, judged, now_ms);
-        *ret_window = sum_of(window, now_ms);
-    }
-    ret_window->judged += judged;
-    ret_window->gone += gone;
-    return ret_window->judged >= self->rule.min &&
-           ret_window->gone * 100 > ret_window->judged * self->rule.share_percent;
+    const window_t *window = find(self, key);
+    run_t run = window ? window->run : (run_t){0};
+    bool trips = false;
+    if (!window || !window->is_on)
+        for (size_t i = 0; i < count && !trips; i++)
+            trips = take(&self->rule, &run, gone[i], now_ms);
+    *ret_run = (cm_push_run_t){run.judged, run.gone, run.judged ? now_ms - run.begun_ms : 0};
+    return trips;
 }
 
-void cm_push_brakes_count(cm_push_brakes_t *self, const cm_push_brake_key_t *key, uint64_t judged,
-                          uint64_t gone, int64_t now_ms)
+void cm_push_brakes_count(cm_push_brakes_t *self, const cm_push_brake_key_t *key, const bool *gone,
+                          size_t count, int64_t now_ms)
 {
     window_t *window = use(self, key);
-    if (window->is_on)
-        return;
-    grow_older(&self->rule, window, judged, now_ms);
-    slice_t *slice = newest_slice(&self->rule, window, now_ms);
-    slice->last_ms = now_ms;
-    slice->judged += judged;
-    slice->gone += gone;
+    for (size_t i = 0; i < count && !window->is_on; i++)
+        take(&self->rule, &window->run, gone[i], now_ms);
 }
 
 void cm_push_brakes_seen(cm_push_brakes_t *self, const cm_push_brake_key_t *key, bool is_on)
@@ -216,6 +159,5 @@ void cm_push_brakes_seen(cm_push_brakes_t *self, const cm_push_brake_key_t *key,
     if (!window || window->is_on == is_on)
         return;
     window->is_on = is_on;
-    window->is_begun = false;
-    window->count = 0;
+    window->run = (run_t){0};
 }

@@ -71,9 +71,7 @@ static void load_tenant(cm_push_tenant_t *tenant, cm_push_entry_t **entries, siz
         entries[i]->verdict = verdict;
         if (i == 0 || !same_group(verdict - 1, verdict))
             tenant->groups[tenant->group_count++] = (cm_push_group_t){.verdicts = verdict};
-        cm_push_group_t *group = &tenant->groups[tenant->group_count - 1];
-        group->count++;
-        group->gone += verdict->is_gone;
+        tenant->groups[tenant->group_count - 1].count++;
     }
 }
 

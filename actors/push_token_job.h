@@ -22,7 +22,7 @@ typedef struct {
 
 typedef struct { /* verdicts of one application and provider */
     cm_token_verdict_t *verdicts;
-    size_t count, gone;
+    size_t count;
     const cm_token_trip_t *trip; /* NULL: its brake does not go on now */
 } cm_push_group_t;
 

@@ -19,10 +19,11 @@ enum {
     DEFER_MIN_MS = 1000,
     DEFER_MAX_MS = 60000,
     DEFER_JITTER_MS = 4000,
-    MISSING_MS = 10 * 60000,  /* how long a tenant may be on its way: the span of the retries */
-    SINCE_SLACK_MS = 60000,   /* between a verdict's commit and its place in the window */
-    TOTALS_MS = 10000,        /* between two looks at all brakes */
-    TOTALS_CHANGED_MS = 1000, /* ... after something was held */
+    MISSING_MS = 10 * 60000,   /* how long a tenant may be on its way: the span of the retries */
+    SINCE_MIN_MS = 10 * 60000, /* take back at least this, for what another instance applied */
+    NEWEST = 10,               /* ... and so many times brake_min, however long ago */
+    TOTALS_MS = 10000,         /* between two looks at all brakes */
+    TOTALS_CHANGED_MS = 1000,  /* ... after something was held */
     LOG_INTERVAL_MS = 10000
 };
 
@@ -226,24 +227,33 @@ static cm_push_brake_key_t key_of(const cm_push_tenant_t *tenant, const cm_push_
                                  group->verdicts[0].provider};
 }
 
+/* Whether each verdict of group says gone, in their order. */
+static bool *flags_of(batch_t *batch, const cm_push_group_t *group)
+{
+    bool *flags = cm_arena_alloc(batch->arena, group->count * sizeof *flags);
+    for (size_t i = 0; i < group->count; i++)
+        flags[i] = group->verdicts[i].is_gone;
+    return flags;
+}
+
 static void ask_brake(batch_t *batch, cm_push_tenant_t *tenant, cm_token_tenant_t *out)
 {
-    int64_t window_ms = batch->self->args->options->push_token_status.brake_window_ms;
+    int64_t brake_min = batch->self->args->options->push_token_status.brake_min;
     out->trips = cm_arena_alloc(batch->arena, (tenant->group_count + 1) * sizeof *out->trips);
     for (size_t i = 0; i < tenant->group_count; i++) {
         cm_push_group_t *group = &tenant->groups[i];
-        cm_push_window_t window;
+        cm_push_run_t run;
         cm_push_brake_key_t key = key_of(tenant, group);
-        if (!group->gone || !cm_push_brakes_trips(batch->self->brakes, &key, group->count,
-                                                  group->gone, batch->mono_ms, &window))
+        if (!cm_push_brakes_trips(batch->self->brakes, &key, flags_of(batch, group), group->count,
+                                  batch->mono_ms, &run))
             continue;
-        int64_t since_ms = window.age_ms > window_ms ? window.age_ms : window_ms;
         cm_token_trip_t *trip = &out->trips[out->trip_count++];
         *trip = (cm_token_trip_t){.application_code = key.application_code,
                                   .provider = key.provider,
-                                  .judged = (int64_t)window.judged,
-                                  .gone = (int64_t)window.gone,
-                                  .since_ms = since_ms + SINCE_SLACK_MS};
+                                  .judged = (int64_t)run.judged,
+                                  .gone = (int64_t)run.gone,
+                                  .since_ms = run.age_ms + SINCE_MIN_MS,
+                                  .newest = NEWEST * brake_min};
         group->trip = trip;
     }
 }
@@ -263,28 +273,36 @@ static void tell_trip(batch_t *batch, const cm_push_tenant_t *tenant, const cm_t
 }
 
 /* What was written is counted; whether a brake is on is what the database said. */
+static void learn_group(batch_t *batch, const cm_push_tenant_t *tenant,
+                        const cm_push_group_t *group, bool is_tripped)
+{
+    updater_t *self = batch->self;
+    cm_push_brake_key_t key = key_of(tenant, group);
+    bool *flags = cm_arena_alloc(batch->arena, group->count * sizeof *flags);
+    bool is_on = group->trip && is_tripped, says = is_on;
+    size_t written = 0;
+    for (size_t i = 0; i < group->count; i++) {
+        const cm_token_verdict_t *verdict = &group->verdicts[i];
+        if (verdict->result == CM_TOKEN_FAILED)
+            continue;
+        flags[written++] = verdict->is_gone;
+        is_on |= verdict->is_braked;
+        says |= verdict->is_gone; /* of the others nothing is said */
+    }
+    if (says)
+        cm_push_brakes_seen(self->brakes, &key, is_on);
+    if (written)
+        cm_push_brakes_count(self->brakes, &key, flags, written, batch->mono_ms);
+    if (is_on && batch->mono_ms + TOTALS_CHANGED_MS < self->totals_ms)
+        self->totals_ms = batch->mono_ms + TOTALS_CHANGED_MS;
+}
+
 static void learn(batch_t *batch, const cm_push_tenant_t *tenant, bool is_tripped)
 {
-    cm_push_brakes_t *brakes = batch->self->brakes;
     for (size_t i = 0; i < tenant->group_count; i++) {
-        const cm_push_group_t *group = &tenant->groups[i];
-        cm_push_brake_key_t key = key_of(tenant, group);
-        size_t written = 0, gone = 0, braked = 0;
-        for (size_t k = 0; k < group->count; k++) {
-            const cm_token_verdict_t *verdict = &group->verdicts[k];
-            bool is_written = verdict->result != CM_TOKEN_FAILED;
-            written += is_written;
-            gone += is_written && verdict->is_gone;
-            braked += is_written && verdict->is_braked;
-        }
-        if (group->trip && is_tripped)
-            tell_trip(batch, tenant, group->trip);
-        if (gone || (group->trip && is_tripped))
-            cm_push_brakes_seen(brakes, &key, braked || (group->trip && is_tripped));
-        if (written)
-            cm_push_brakes_count(brakes, &key, written, gone, batch->mono_ms);
-        if (braked && batch->mono_ms + TOTALS_CHANGED_MS < batch->self->totals_ms)
-            batch->self->totals_ms = batch->mono_ms + TOTALS_CHANGED_MS;
+        if (tenant->groups[i].trip && is_tripped)
+            tell_trip(batch, tenant, tenant->groups[i].trip);
+        learn_group(batch, tenant, &tenant->groups[i], is_tripped);
     }
 }
 

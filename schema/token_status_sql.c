@@ -103,19 +103,22 @@ const char cm_token_status_sql_lock_held[] =
 /* What was applied lately goes back to unknown, unless something newer has come over it. */
 const char cm_token_status_sql_trip[] =
     "WITH k AS MATERIALIZED (\n"
-    "  SELECT * FROM unnest($1, $2, $3, $4, $5) WITH ORDINALITY"
-    "    AS k(application_code, provider, judged, gone, since_ms, i)\n"
+    "  SELECT * FROM unnest($1, $2, $3, $4, $5, $6) WITH ORDINALITY"
+    "    AS k(application_code, provider, judged, gone, since_ms, newest, i)\n"
     "), brake AS (\n"
     "  INSERT INTO @admin@.push_brakes (tenant, application_code, provider, judged, gone)"
-    "  SELECT ($6::text[])[1], application_code, provider, judged, gone FROM k"
+    "  SELECT ($7::text[])[1], application_code, provider, judged, gone FROM k"
     "  ON CONFLICT DO NOTHING RETURNING application_code, provider\n"
-    "), d AS MATERIALIZED (\n"
-    "  SELECT d.application_code, d.client_id, d.push_token, k.i, h.provider"
+    "), h AS MATERIALIZED (\n"
+    "  SELECT h.application_code, h.client_id, h.provider, h.verdict_at, k.i,"
+    "    h.kept_at >= now() - k.since_ms * interval '1 millisecond'"
+    "    OR row_number() OVER (PARTITION BY k.i ORDER BY h.kept_at DESC) <= k.newest AS is_lately"
     "  FROM k JOIN @schema@.push_verdicts_held AS h"
-    "    ON h.application_code = k.application_code AND h.provider = k.provider AND NOT h.held"
-    "    AND h.kept_at >= now() - k.since_ms * interval '1 millisecond'"
-    "  JOIN @schema@.devices AS d ON " SAME_KEY("d", "h")
-    "  WHERE d.push_status = 'invalid' AND d.push_status_at = h.verdict_at"
+    "    ON h.application_code = k.application_code AND h.provider = k.provider AND NOT h.held\n"
+    "), d AS MATERIALIZED (\n"
+    "  SELECT d.application_code, d.client_id, d.push_token, h.i, h.provider"
+    "  FROM h JOIN @schema@.devices AS d ON " SAME_KEY("d", "h")
+    "  WHERE h.is_lately AND d.push_status = 'invalid' AND d.push_status_at = h.verdict_at"
     "  ORDER BY d.application_code, d.client_id FOR NO KEY UPDATE OF d\n"
     "), back AS (\n"
     "  UPDATE @schema@.devices AS t SET push_status = NULL, push_status_at = NULL"
@@ -128,7 +131,7 @@ const char cm_token_status_sql_trip[] =
     " FROM k LEFT JOIN brake ON brake.application_code = k.application_code"
     " AND brake.provider = k.provider";
 
-/* Longer than the longest window of a brake: actors/push_brake.h. */
+/* Longer than the longest window of a brake, push_token_status.brake_window_ms. */
 const char cm_token_status_sql_prune[] =
     "DELETE FROM @schema@.push_verdicts_held WHERE NOT held AND kept_at < now() - interval '25 hours'";
 
@@ -209,5 +212,6 @@ void cm_token_status_sql_bind_trip(cm_pg_arrays_t *arrays, const char *tenant,
     COLUMN(CM_PG_INT8, trips, cm_pg_arrays_i64(arrays, item->judged));
     COLUMN(CM_PG_INT8, trips, cm_pg_arrays_i64(arrays, item->gone));
     COLUMN(CM_PG_INT8, trips, cm_pg_arrays_i64(arrays, item->since_ms));
+    COLUMN(CM_PG_INT8, trips, cm_pg_arrays_i64(arrays, item->newest));
     bind_tenant(arrays, tenant);
 }

@@ -44,8 +44,9 @@ typedef struct {
 typedef struct { /* a brake to be put on before the verdicts of its tenant are written */
     cm_str_t application_code;
     const char *provider;
-    int64_t judged, gone; /* verdicts of the window, for the record */
-    int64_t since_ms;     /* take back what was applied as gone in so many milliseconds */
+    int64_t judged, gone; /* verdicts that tripped it, for the record */
+    int64_t since_ms;     /* take back what was applied as gone in so many milliseconds, */
+    int64_t newest;       /* and at least so many verdicts, the newest */
     bool is_new;          /* result: it was off until now */
     int64_t taken_back;   /* result: devices whose status is unknown again */
 } cm_token_trip_t;

@@ -148,6 +148,28 @@ Test(push_brake, takes_back_what_was_applied_lately_when_it_goes_on)
     verdict_tear_down(&world);
 }
 
+Test(push_brake, takes_back_the_newest_however_long_ago_they_were_applied)
+{
+    verdict_world_t world;
+    verdict_set_up(&world);
+    for (int i = 1; i <= 5; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "c%d", i);
+        device(&world, name, name, 10);
+        write_one(&world, by_client(name, GONE, 20));
+        cm_test_sql(world.other,
+                    "UPDATE tenant_a.push_verdicts_held SET kept_at = now() - interval '%d hours'"
+                    " WHERE client_id = '%s'",
+                    i, name);
+    }
+    cm_token_trip_t one = trip("fcm", 60000);
+    one.newest = 2;
+    write_with(&world, NULL, 0, &one, 1);
+    cr_expect(eq(i64, one.taken_back, 2));
+    expect_rows(&world, HELD, "c1|fcm|c1|20\nc2|fcm|c2|20");
+    verdict_tear_down(&world);
+}
+
 Test(push_brake, that_is_on_already_takes_back_what_is_left_and_is_no_new_one)
 {
     verdict_world_t world;

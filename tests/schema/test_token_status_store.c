@@ -144,7 +144,7 @@ Test(token_status, a_token_is_looked_for_by_its_index)
     cm_test_sql(world.pg, "SELECT pg_stat_reset()");
     for (int i = 0; i < 20; i++)
         cr_expect(eq(int, write_one(&world, by_token("tok77", VALID, 2000 + i)), CM_TOKEN_APPLIED));
-    cm_pg_close(world.pg); /* its figures are there now */
+    cm_test_sql(world.pg, "SELECT pg_stat_force_next_flush()");
     cr_expect(eq(i64,
                  cm_test_number(world.other, "SELECT seq_scan FROM pg_stat_user_tables WHERE"
                                              " relname = 'devices' AND schemaname = 'tenant_a'"),
@@ -163,7 +163,7 @@ Test(token_status, updates_stay_heap_only)
     device(&world, "c1", "tok1", 10);
     for (int i = 0; i < 10; i++)
         write_one(&world, by_token("tok1", i % 2 ? GONE : VALID, 20 + i));
-    cm_pg_close(world.pg);
+    cm_test_sql(world.pg, "SELECT pg_stat_force_next_flush()");
     char *rows =
         cm_test_rows(world.other, "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables"
                                   " WHERE relname = 'devices'");

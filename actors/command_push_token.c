@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { CHUNK = 5000 }; /* verdicts in one transaction */
+enum { CHUNK = 2000 }; /* verdicts in one transaction */
 
 #define NO_PROVIDER "none" /* on the command line: the sender named none */
 

@@ -107,23 +107,25 @@ static cm_status_t take_chunk(const step_t *step, cm_push_brake_step_t *ret_step
                                       step->schema, 3, values, &result, err);
     if (status != CM_OK)
         return status;
-    ret_step->taken += cm_pg_i64(result, 0, 0);
-    ret_step->applied += cm_pg_i64(result, 0, 1);
+    ret_step->taken = cm_pg_i64(result, 0, 0);
+    ret_step->applied = cm_pg_i64(result, 0, 1);
     return CM_OK;
 }
 
-/* Is anything held still? Asked under the lock: no verdict can be added. */
-static cm_status_t is_empty(const step_t *step, bool *ret_empty, cm_error_t *err)
+/* Are fewer held than a chunk, so that this one would be the last? */
+static cm_status_t is_last(const step_t *step, bool *ret_last, cm_error_t *err)
 {
-    const char *values[] = {step->decision->application_code, step->decision->provider};
+    char limit[24];
+    snprintf(limit, sizeof limit, "%" PRId64, step->chunk);
+    const char *values[] = {step->decision->application_code, step->decision->provider, limit};
     CM_CLEANUP(cm_pg_clear) PGresult *result = NULL;
     cm_status_t status = cm_sql_query(step->pg,
                                       "SELECT FROM @schema@.push_verdicts_held"
                                       " WHERE application_code = $1 AND provider = $2 AND held"
-                                      " LIMIT 1",
-                                      step->schema, 2, values, &result, err);
+                                      " LIMIT $3::bigint",
+                                      step->schema, 3, values, &result, err);
     if (status == CM_OK)
-        *ret_empty = PQntuples(result) == 0;
+        *ret_last = PQntuples(result) < step->chunk;
     return status;
 }
 
@@ -162,59 +164,47 @@ static cm_status_t tell_audit(const step_t *step, cm_audit_trail_t *audit,
     return cm_audit_append(step->pg, step->admin_schema, audit->key, &entry, ret_head, err);
 }
 
-static cm_status_t work(const step_t *step, bool is_locked, cm_push_brake_step_t *ret_step,
-                        cm_error_t *err)
+/* The lock is for the last chunk alone, and comes before any row is locked: a verdict that is being
+ * written has its lock first and may want the same rows. More may have been held until it is got.
+ */
+static cm_status_t work(const step_t *step, cm_push_brake_step_t *ret_step, cm_error_t *err)
 {
-    bool is_last = false;
-    cm_status_t status = is_locked ? lock(step, err) : CM_OK;
+    bool last = false;
+    cm_status_t status = is_last(step, &last, err);
+    if (status == CM_OK && last)
+        status = lock(step, err);
+    if (status == CM_OK && last)
+        status = is_last(step, &last, err);
     if (status == CM_OK)
         status = take_chunk(step, ret_step, err);
-    if (status == CM_OK && is_locked)
-        status = is_empty(step, &is_last, err);
-    return status == CM_OK && is_last ? take_off(step, ret_step, err) : status;
+    return status == CM_OK && last ? take_off(step, ret_step, err) : status;
 }
 
-/* One transaction: a chunk and its audit entry. */
-static cm_status_t run(const step_t *step, bool is_locked, cm_audit_trail_t *audit,
-                       cm_push_brake_step_t *ret_step, cm_error_t *err)
-{
-    cm_audit_head_t head = {0};
-    cm_push_brake_step_t done = {0};
-    cm_status_t status = cm_pg_begin(step->pg, err);
-    if (status == CM_OK)
-        status = cm_pg_exec(step->pg, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED", err);
-    if (status == CM_OK)
-        status = work(step, is_locked, &done, err);
-    if (status == CM_OK && (done.taken || done.was_on))
-        status = tell_audit(step, audit, &done, &head, err);
-    if (status == CM_OK)
-        status = cm_pg_commit(step->pg, err);
-    if (status != CM_OK) {
-        cm_pg_rollback(step->pg);
-        return status;
-    }
-    if (head.position)
-        audit->head = head;
-    ret_step->taken += done.taken;
-    ret_step->applied += done.applied;
-    ret_step->is_over = done.is_over;
-    ret_step->was_on = done.was_on;
-    return CM_OK;
-}
-
-/* The lock is for the last chunk alone, which is small, and comes before any row is locked: a
- * verdict that is being written has its lock first and may want the same rows. */
 cm_status_t cm_push_brake_decide(cm_pg_t *pg, const char *admin_schema,
                                  const cm_push_brake_decision_t *decision, int64_t chunk,
                                  cm_audit_trail_t *audit, cm_push_brake_step_t *ret_step,
                                  cm_error_t *err)
 {
     char schema[CM_TENANT_SCHEMA_MAX];
+    cm_audit_head_t head = {0};
     step_t step = {pg, admin_schema, cm_tenant_id_schema(decision->tenant, schema), decision,
                    chunk};
     *ret_step = (cm_push_brake_step_t){0};
-    cm_status_t status = run(&step, false, audit, ret_step, err);
-    if (status == CM_OK && ret_step->taken < chunk)
-        status = run(&step, true, audit, ret_step, err);
-    return status;
+    cm_status_t status = cm_pg_begin(pg, err);
+    if (status == CM_OK)
+        status = cm_pg_exec(pg, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED", err);
+    if (status == CM_OK)
+        status = work(&step, ret_step, err);
+    if (status == CM_OK && (ret_step->taken || ret_step->was_on))
+        status = tell_audit(&step, audit, ret_step, &head, err);
+    if (status == CM_OK)
+        status = cm_pg_commit(pg, err);
+    if (status != CM_OK) {
+        cm_pg_rollback(pg);
+        *ret_step = (cm_push_brake_step_t){0};
+        return status;
+    }
+    if (head.position)
+        audit->head = head;
+    return CM_OK;
 }

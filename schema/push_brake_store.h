@@ -42,10 +42,10 @@ typedef struct {
     int64_t applied; /* of these, how many changed a device */
 } cm_push_brake_step_t;
 
-/* One chunk of at most chunk verdicts, and the last one too when there are fewer; call it until
- * is_over. A chunk that changes nothing is not audited. The connection needs READ COMMITTED.
- * CM_MISSING: the tenant's schema or table is not there. CM_TRANSIENT with 55P03: a lock took too
- * long; try again. */
+/* One chunk of at most chunk verdicts, one transaction; call it until is_over. The brake goes off
+ * with the last one, in which others of the tenant wait. A chunk that changes nothing is not
+ * audited. CM_MISSING: the tenant's schema or table is not there. CM_TRANSIENT with 55P03: a lock
+ * took too long; try again. */
 cm_status_t cm_push_brake_decide(cm_pg_t *pg, const char *admin_schema,
                                  const cm_push_brake_decision_t *decision, int64_t chunk,
                                  cm_audit_trail_t *audit, cm_push_brake_step_t *ret_step,

@@ -203,18 +203,67 @@ static void *brake(void *ctx)
     return NULL;
 }
 
+/* The devices of all rounds. */
+static void insert_rounds(verdict_world_t *world)
+{
+    cm_test_sql(world->other,
+                "INSERT INTO tenant_a.devices (application_code, client_id, push_at, push_token)"
+                " SELECT 'app', format('r%%s-%%s', lpad(r::text, 3, '0'), lpad(i::text, 2, '0')),"
+                " to_timestamp(0.010), 'tok' FROM generate_series(0, %d) AS r,"
+                " generate_series(0, %d) AS i",
+                BRAKE_ROUNDS - 1, BRAKE_ROWS - 1);
+}
+
 Test(token_status_race, no_instance_slips_past_a_brake_that_another_one_puts_on)
 {
     verdict_world_t world;
     racer_t racers[2];
     void *(*const bodies[])(void *) = {judge_gone, brake};
     verdict_set_up(&world);
-    cm_test_sql(world.other,
-                "INSERT INTO tenant_a.devices (application_code, client_id, push_at, push_token)"
-                " SELECT 'app', format('r%%s-%%s', lpad(r::text, 3, '0'), lpad(i::text, 2, '0')),"
-                " to_timestamp(0.010), 'tok' FROM generate_series(0, %d) AS r,"
-                " generate_series(0, %d) AS i",
-                BRAKE_ROUNDS - 1, BRAKE_ROWS - 1);
+    insert_rounds(&world);
+    race(&world, bodies, racers, 2);
+    cr_expect(eq(sz, atomic_load(&racers[0].failed), 0));
+    cr_expect(eq(sz, atomic_load(&racers[1].failed), 0));
+    verdict_tear_down(&world);
+}
+
+/* Puts a brake on, releases it while verdicts are held, looks what came of the round. */
+static void *release(void *ctx)
+{
+    racer_t *self = ctx;
+    cm_pg_t *pg = cm_test_connect(self->uri);
+    cm_push_brake_decision_t decision = {"a", "app", "fcm", true};
+    cm_audit_trail_t audit = {.actor = "test"};
+    for (int64_t round = 0; round < BRAKE_ROUNDS; round++) {
+        cm_push_brake_step_t step = {0};
+        cm_error_t err = {0};
+        cm_test_sql(pg, "INSERT INTO " CM_TEST_ADMIN ".push_brakes (tenant, application_code,"
+                        " provider, judged, gone) VALUES ('a', 'app', 'fcm', 1, 1)");
+        start_together(self);
+        while (!step.is_over)
+            if (cm_push_brake_decide(pg, CM_TEST_ADMIN, &decision, 5, &audit, &step, &err) !=
+                CM_OK) {
+                atomic_fetch_add(&self->failed, 1);
+                break;
+            }
+        pthread_barrier_wait(self->barrier);
+        if (cm_test_number(pg, "SELECT count(*) FROM tenant_a.devices"
+                               " WHERE push_status = 'invalid'") != (round + 1) * BRAKE_ROWS ||
+            cm_test_number(pg, "SELECT count(*) FROM tenant_a.push_verdicts_held WHERE held") != 0)
+            atomic_fetch_add(&self->failed, 1);
+        pthread_barrier_wait(self->barrier);
+    }
+    cm_pg_destroy(&pg);
+    return NULL;
+}
+
+Test(token_status_race, nothing_is_held_behind_the_back_of_a_release)
+{
+    verdict_world_t world;
+    racer_t racers[2];
+    void *(*const bodies[])(void *) = {judge_gone, release};
+    verdict_set_up(&world);
+    insert_rounds(&world);
     race(&world, bodies, racers, 2);
     cr_expect(eq(sz, atomic_load(&racers[0].failed), 0));
     cr_expect(eq(sz, atomic_load(&racers[1].failed), 0));

@@ -22,13 +22,15 @@
 
 /* A verdict v about row d counts when the row holds its token and is not registered anew since; it is
  * news when it is newer than the one that is there, at equal times valid before gone. */
-#define COUNTS(v, d)                                                                               \
+#define COUNTS(v, token, d)                                                                        \
     v ".verdict_at >= " d ".push_at AND " d ".push_token IS NOT NULL"                              \
-    " AND coalesce(" v ".push_token = " d ".push_token, true)"
+    " AND coalesce(" token " = " d ".push_token, true)"
 #define NEWS(v, is_valid, d)                                                                       \
     "(" v ".verdict_at, " is_valid ") > (coalesce(" d ".push_status_at, '-infinity'),"             \
     " coalesce(" d ".push_status = 'valid', false))"
 
+/* Nothing here joins what it has made itself, but for what is held: the planner takes every array for
+ * ten elements, would loop over such a join, and a batch of 1000 would cost a million steps. */
 const char cm_token_status_sql_write[] =
     "WITH brake AS MATERIALIZED (\n"
     "  SELECT b.application_code, b.provider FROM @admin@.push_brakes AS b"
@@ -37,62 +39,57 @@ const char cm_token_status_sql_write[] =
     "  SELECT v.*, v.gone = 1 AND EXISTS (SELECT FROM brake AS b"
     "    WHERE b.application_code = v.application_code AND b.provider = v.provider) AS braked"
     "  FROM unnest($1, $2, $3, $4, $5, $6) WITH ORDINALITY"
-    "    AS v(" KEY ", push_token, provider, verdict_at, gone, i)\n"
+    "    AS v(application_code, named_id, named_token, provider, verdict_at, gone, i)\n"
     "), hit AS MATERIALIZED (\n" /* which rows each verdict is about */
-    "  SELECT n.i, d.application_code, d.client_id FROM n JOIN @schema@.devices AS d"
-    "    ON " SAME_KEY("d", "n")
+    "  SELECT n.*, n.named_id AS client_id FROM n WHERE n.named_id IS NOT NULL"
     "  UNION ALL"
-    "  SELECT n.i, d.application_code, d.client_id FROM n JOIN @schema@.devices AS d"
-    "    ON hashtextextended(d.push_token, 0) = hashtextextended(n.push_token, 0)"
-    "    AND d.push_token = n.push_token AND d.push_token IS NOT NULL"
+    "  SELECT n.*, d.client_id FROM n JOIN @schema@.devices AS d"
+    "    ON hashtextextended(d.push_token, 0) = hashtextextended(n.named_token, 0)"
+    "    AND d.push_token = n.named_token AND d.push_token IS NOT NULL"
     "    AND d.application_code = n.application_code"
-    "  WHERE n.client_id IS NULL\n"
-    "), d AS MATERIALIZED (\n" /* ... locked, and as they are now */
-    "  SELECT d.application_code, d.client_id, d.push_at, d.push_token, d.push_status,"
-    "    d.push_status_at FROM @schema@.devices AS d"
-    "  WHERE (d.application_code, d.client_id) IN (SELECT " KEY " FROM hit)"
-    "  ORDER BY d.application_code, d.client_id FOR NO KEY UPDATE\n"
-    "), p AS MATERIALIZED (\n" /* verdict by row, where it counts */
-    "  SELECT n.i, n.provider, n.verdict_at, n.gone, n.braked,"
-    "    d.application_code, d.client_id, d.push_token, " NEWS("n", "n.gone = 0", "d") " AS news,"
-    "    n.verdict_at IS NOT DISTINCT FROM d.push_status_at"
-    "      AND (n.gone = 0) = (d.push_status = 'valid') AS there"
-    "  FROM hit JOIN n ON n.i = hit.i JOIN d ON " SAME_KEY("d", "hit")
-    "  WHERE " COUNTS("n", "d") "\n"
+    "  WHERE n.named_id IS NULL\n"
+    "), p AS MATERIALIZED (\n" /* ... locked, and as they are now */
+    "  SELECT n.i, n.provider, n.named_token, n.verdict_at, n.gone, n.braked, d.application_code,"
+    "    d.client_id, d.push_at, d.push_token, d.push_status, d.push_status_at"
+    "  FROM hit AS n JOIN @schema@.devices AS d ON " SAME_KEY("d", "n")
+    "  ORDER BY d.application_code, d.client_id FOR NO KEY UPDATE OF d\n"
     "), r AS MATERIALIZED (\n" /* the best of each row is written, the best of each brake held */
-    "  SELECT p.*, row_number() OVER (best ORDER BY verdict_at DESC, gone, i) AS place,"
-    "    dense_rank() OVER (best ORDER BY verdict_at DESC, gone) AS rank FROM p WHERE news"
+    "  SELECT q.*, row_number() OVER (best ORDER BY verdict_at DESC, gone, i) AS place,"
+    "    dense_rank() OVER (best ORDER BY verdict_at DESC, gone) AS rank,"
+    "    max(verdict_at) FILTER (WHERE NOT braked) OVER (PARTITION BY " KEY ") AS rival_at"
+    "  FROM p AS q"
+    "  WHERE " COUNTS("q", "q.named_token", "q") " AND " NEWS("q", "q.gone = 0", "q") "\n"
     "  WINDOW best AS (PARTITION BY " KEY ", braked, CASE WHEN braked THEN provider END)\n"
-    "), w AS MATERIALIZED (\n"
-    "  SELECT * FROM r WHERE place = 1 AND NOT braked\n"
     "), written AS (\n"
     "  UPDATE @schema@.devices AS d SET"
-    "    push_status = CASE w.gone WHEN 1 THEN 'invalid' ELSE 'valid' END,"
-    "    push_status_at = w.verdict_at FROM w WHERE " SAME_KEY("d", "w") "\n"
+    "    push_status = CASE r.gone WHEN 1 THEN 'invalid' ELSE 'valid' END,"
+    "    push_status_at = r.verdict_at"
+    "  FROM r WHERE r.place = 1 AND NOT r.braked AND " SAME_KEY("d", "r") "\n"
     "), kept AS (\n"
     "  INSERT INTO @schema@.push_verdicts_held AS h"
     "    (" KEY ", provider, push_token, verdict_at, held)"
-    "  SELECT " KEY ", provider, NULL, verdict_at, false FROM w WHERE gone = 1"
-    "  UNION ALL"
-    "  SELECT r.application_code, r.client_id, r.provider, r.push_token, r.verdict_at, true"
-    "    FROM r LEFT JOIN w ON " SAME_KEY("w", "r")
-    "    WHERE r.place = 1 AND r.braked AND (w.verdict_at >= r.verdict_at) IS NOT TRUE"
+    "  SELECT " KEY ", provider, CASE WHEN braked THEN push_token END, verdict_at, braked FROM r"
+    "    WHERE place = 1 AND gone = 1 AND (braked AND rival_at >= verdict_at) IS NOT TRUE"
     "  ON CONFLICT (" KEY ", provider) DO UPDATE SET push_token = excluded.push_token,"
     "    verdict_at = excluded.verdict_at, held = excluded.held, kept_at = now()"
     "    WHERE NOT excluded.held OR NOT h.held OR h.verdict_at < excluded.verdict_at"
     "  RETURNING " KEY ", provider, held\n"
-    "), told AS (\n"
-    "  SELECT r.i, CASE WHEN r.place = 1 AND NOT r.braked THEN 4"
-    "    WHEN r.place = 1 AND kept.held THEN 3"
-    "    WHEN r.braked AND w.verdict_at >= r.verdict_at THEN 1"
-    "    WHEN r.rank = 1 THEN 2 ELSE 1 END AS answer"
-    "  FROM r LEFT JOIN w ON " SAME_KEY("w", "r")
-    "  LEFT JOIN kept ON " SAME_KEY("kept", "r") " AND kept.provider = r.provider AND r.braked"
-    "  UNION ALL"
-    "  SELECT p.i, 2 FROM p WHERE p.there\n"
     ")\n"
-    "SELECT n.i, coalesce(max(told.answer), 1)::bigint, bool_or(n.braked)"
-    " FROM n LEFT JOIN told ON told.i = n.i GROUP BY n.i";
+    "SELECT i, max(answer)::bigint, bool_or(braked) FROM ("
+    "  SELECT i, 1 AS answer, braked FROM n"
+    "  UNION ALL"
+    "  SELECT i, 2, false FROM p"
+    "    WHERE " COUNTS("p", "p.named_token", "p") " AND verdict_at = push_status_at"
+    "    AND (gone = 0) = (push_status = 'valid')"
+    "  UNION ALL"
+    "  SELECT i, CASE WHEN place = 1 THEN 4 WHEN rank = 1 THEN 2 ELSE 1 END, false FROM r"
+    "    WHERE NOT braked"
+    "  UNION ALL"
+    "  SELECT r.i, CASE WHEN r.rival_at >= r.verdict_at THEN 1 WHEN r.place = 1 AND kept.held THEN 3"
+    "    WHEN r.rank = 1 THEN 2 ELSE 1 END, false"
+    "    FROM r LEFT JOIN kept ON " SAME_KEY("kept", "r") " AND kept.provider = r.provider"
+    "    WHERE r.braked"
+    ") AS told GROUP BY i";
 
 /* ---- the brake ------------------------------------------------------------------------------ */
 
@@ -157,7 +154,7 @@ const char cm_token_status_sql_release[] =
     "  RETURNING t.client_id, t.push_token, t.verdict_at\n"
     "), w AS MATERIALIZED (\n"
     "  SELECT x.client_id, x.verdict_at FROM x JOIN d ON d.client_id = x.client_id"
-    "  WHERE " COUNTS("x", "d") " AND " NEWS("x", "false", "d") "\n"
+    "  WHERE " COUNTS("x", "x.push_token", "d") " AND " NEWS("x", "false", "d") "\n"
     "), written AS (\n"
     "  UPDATE @schema@.devices AS t SET push_status = 'invalid', push_status_at = w.verdict_at"
     "  FROM w WHERE t.application_code = $1 AND t.client_id = w.client_id\n"

@@ -163,6 +163,7 @@ int cm_command_audit_verify(const cm_invocation_t *invocation);
 int cm_command_audit_export(const cm_invocation_t *invocation);
 int cm_command_erasure_status(const cm_invocation_t *invocation);
 int cm_command_erasure_sweep(const cm_invocation_t *invocation);
+int cm_command_push_token_brake(const cm_invocation_t *invocation);
 int cm_command_publish(const cm_invocation_t *invocation);
 int cm_command_config_check(const cm_invocation_t *invocation);
 int cm_command_config_show(const cm_invocation_t *invocation);

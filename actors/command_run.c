@@ -21,6 +21,7 @@ enum {
 
 typedef struct {
     const cm_invocation_t *invocation;
+    cm_options_t options; /* with what flags of this command say */
     cm_mesh_t mesh;
 } run_t;
 
@@ -131,15 +132,34 @@ static bool check_names(const cm_invocation_t *invocation)
     return true;
 }
 
+/* -t: which of the two subscriptions push-token-status consumes. */
+static bool take_type(const cm_invocation_t *invocation, cm_options_t *options)
+{
+    static const char *const types[] = {
+        [CM_PUSH_TYPE_PUSH] = "push", [CM_PUSH_TYPE_WEB] = "web", [CM_PUSH_TYPE_BOTH] = "both"};
+    const char *text = cm_flag_text(invocation, "type");
+    if (!text)
+        return true;
+    for (int type = 0; type < (int)CM_LENGTH(types); type++) {
+        if (strcmp(text, types[type]) == 0) {
+            options->push_token_status.type = type;
+            return true;
+        }
+    }
+    fprintf(stderr, "client-manager run: --type is \"%s\"; give push, web or both\n", text);
+    return false;
+}
+
 int cm_command_run(const cm_invocation_t *invocation)
 {
-    const cm_options_t *options = invocation->options;
     CM_CLEANUP(cm_free) run_t *self = calloc(1, sizeof *self);
     cm_error_t err = {0};
     if (!self)
         abort();
     self->invocation = invocation;
-    if (!check_names(invocation))
+    self->options = *invocation->options;
+    const cm_options_t *options = &self->options;
+    if (!check_names(invocation) || !take_type(invocation, &self->options))
         return CM_EXIT_USAGE;
     cm_status_t status =
         cm_mesh_lay_out(&self->mesh, options, invocation->args, invocation->arg_count, &err);

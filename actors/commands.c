@@ -15,6 +15,7 @@ const size_t cm_global_flag_count = CM_LENGTH(cm_global_flags);
 
 static const cm_flag_t run_flags[] = {
     {"print-ledger", 0, NULL, NULL, "print the final ledger as one JSON line on stdout"},
+    {"type", 't', CM_PUSH_TYPES, NULL, "whose verdicts push-token-status takes [both]"},
 };
 
 static const cm_flag_t list_flags[] = {
@@ -89,6 +90,10 @@ static const cm_flag_t erasure_sweep_flags[] = {
     {"all", 'a', NULL, NULL, "every tenant that waits for it"},
 };
 
+static const cm_flag_t brake_flags[] = {
+    {"all", 'a', NULL, NULL, "every brake of the tenant that is on"},
+};
+
 static const cm_flag_t publish_flags[] = {
     {"topic", 't', "TOPIC", "writer", "topic without its prefix"},
     {"rate", 'r', "N", "0", "at most so many a second; 0: as fast as the broker takes them"},
@@ -122,8 +127,8 @@ static const cm_flag_t dev_flags[] = {
 
 const cm_command_t cm_commands[] = {
     {"run", "[SUB-WORKER...]", 0, -1, "run the service, or only some of its sub-workers",
-     "Sub-workers: writer, republisher, tenant-activator, account-deletion, contact-deletion, "
-     "dead-letter; all when "
+     "Sub-workers: writer, republisher, push-token-status, tenant-activator, account-deletion, "
+     "contact-deletion, dead-letter; all when "
      "none is named. "
      "SIGTERM or SIGINT drains: nothing is pulled any more, what is in hand is finished, then the "
      "process ends; a second signal ends it at once. Start database and broker first or later: the "
@@ -210,6 +215,16 @@ const cm_command_t cm_commands[] = {
      "WAL "
      "and backups keep the bytes until they age out.",
      FLAGS(erasure_sweep_flags), true, cm_command_erasure_sweep},
+    {"push-token brake", "list|release|discard [TENANT [APPLICATION [PROVIDER]]]", 1, 4,
+     "list the brakes of push verdicts that are on, or decide on what they hold",
+     "A brake goes on when so many verdicts say that tokens of an application are gone that a "
+     "wrong "
+     "credential must be suspected. While it is on such verdicts are held, and change no token. "
+     "release applies what is held by the rule of every day, so that what is stale by now is "
+     "dropped; discard forgets it. Both take the brake off and are audited; ended in the middle, "
+     "they are begun again. The provider may be left out when one brake of the application is on; "
+     "it is none where the sender judged and named none.",
+     FLAGS(brake_flags), true, cm_command_push_token_brake},
     {"publish", "[FILE...]", 0, -1, "publish events, one JSON object a line, from files or stdin",
      "Lines are checked first; a bad one is told with file, line and path and not published. Exit "
      "code 3 when some lines were bad.",

@@ -10,7 +10,9 @@
  * when it refuses us (password, credentials); one that is away is waited for in running.
  *
  * Bounds: a shard is sent a batch only against its credit (two in flight); what is pulled beyond
- * that waits in one batch per shard and subscription (gateway.batch_max, gateway.batch_bytes); no
+ * that waits in one batch per shard and subscription (gateway.batch_max, gateway.batch_bytes). It
+ * goes when it is full or old, or at once to a shard with nothing to do, but for a route that wants
+ * to wait (fill_ms). No
  * pull brings more than gateway.pull_max messages, nor, by the sizes seen lately, more bytes than
  * fit, and the first ones ask for few;
  * pulling stops when any shard has no room, or gateway.publish_max messages wait for confirmation.
@@ -19,6 +21,7 @@
 #ifndef CM_ACTORS_GATEWAY_H
 #define CM_ACTORS_GATEWAY_H
 #include "actors/options.h"
+#include "proto/subscription.h"
 #include "runtime/broker/broker.h"
 
 #include <czmq.h>
@@ -27,6 +30,9 @@ typedef struct {
     const char *subworker; /* as in the subscriptions table */
     unsigned shards;
     size_t batch_max; /* deliveries in a batch for it; 0 = gateway.batch_max */
+    int64_t fill_ms;  /* even for an idle shard a batch waits so long to fill; 0 = not at all */
+    bool (*leaves)(const cm_options_t *options, /* its subscriptions that are not consumed; */
+                   cm_subscription_id_t id);    /* NULL: none */
 } cm_gateway_route_t;
 
 typedef struct { /* borrowed for the life of the actor */

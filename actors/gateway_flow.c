@@ -16,6 +16,7 @@ static cm_status_t open_worker(gateway_t *self, worker_t *worker, const cm_gatew
     worker->name = route->subworker;
     worker->batch_max =
         route->batch_max ? route->batch_max : (size_t)self->options->gateway.batch_max;
+    worker->fill_ms = route->fill_ms;
     worker->shards = calloc(route->shards, sizeof *worker->shards);
     if (!worker->shards)
         abort();
@@ -31,7 +32,8 @@ static cm_status_t open_worker(gateway_t *self, worker_t *worker, const cm_gatew
     unsigned place = 0;
     for (int id = 0; id < CM_SUBSCRIPTION_COUNT; id++) {
         const cm_subscription_t *table = cm_subscription((cm_subscription_id_t)id);
-        if (strcmp(table->subworker, route->subworker) != 0)
+        if (strcmp(table->subworker, route->subworker) != 0 ||
+            (route->leaves && route->leaves(self->options, table->id)))
             continue;
         assert(place < CM_SOURCES_PER_WORKER);
         self->sources[self->source_count++] = (source_t){.gateway = self,
@@ -220,17 +222,19 @@ static int on_flush(zloop_t *loop, int timer, void *arg)
 {
     (void)loop;
     (void)timer;
-    gateway_t *self = arg;
-    self->flush_armed = false;
-    cm_gateway_pump(self);
+    source_t *source = arg;
+    source->flush_armed = false;
+    cm_gateway_pump(source->gateway);
     return 0;
 }
 
-/* Full by count, bytes or age goes, and whatever is there when the shard has nothing to do. */
+/* Full by count, bytes or age goes, and, unless the route wants to wait, whatever is there when the
+ * shard has nothing to do. */
 static void flush(gateway_t *self, source_t *source)
 {
     const cm_options_t *options = self->options;
-    int64_t now_ms = cm_clock_mono_ms();
+    int64_t now_ms = cm_clock_mono_ms(), fill_ms = source->worker->fill_ms;
+    int64_t age_max_ms = fill_ms ? fill_ms : options->gateway.batch_age_ms;
     for (unsigned i = 0; i < source->worker->shard_count; i++) {
         shard_t *shard = &source->worker->shards[i];
         const cm_delivery_builder_t *builder = &shard->pending[source->place].builder;
@@ -240,14 +244,13 @@ static void flush(gateway_t *self, source_t *source)
         if (!builder->count || !shard->credits)
             continue;
         int64_t age_ms = now_ms - builder->first_ms;
-        if (self->draining || shard_idle(shard) || age_ms >= options->gateway.batch_age_ms ||
+        if (self->draining || (!fill_ms && shard_idle(shard)) || age_ms >= age_max_ms ||
             builder->count >= source->worker->batch_max ||
             builder->frame.len >= (size_t)options->gateway.batch_bytes) {
             send_batch(self, shard, source);
-        } else if (!self->flush_armed) {
-            self->flush_armed = true;
-            size_t delay_ms = (size_t)(options->gateway.batch_age_ms - age_ms);
-            zloop_timer(self->loop, delay_ms, 1, on_flush, self);
+        } else if (!source->flush_armed) {
+            source->flush_armed = true;
+            zloop_timer(self->loop, (size_t)(age_max_ms - age_ms), 1, on_flush, source);
         }
     }
 }

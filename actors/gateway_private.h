@@ -45,6 +45,7 @@ typedef struct shard {
 struct worker {
     const char *name;
     size_t batch_max;
+    int64_t fill_ms; /* 0: whatever is there goes to an idle shard */
     unsigned shard_count;
     shard_t *shards; /* owned */
 };
@@ -55,7 +56,7 @@ typedef struct source { /* one subscription */
     worker_t *worker;
     unsigned place; /* index of its pending batch in each shard */
     int number;     /* at the broker */
-    bool pulling;
+    bool pulling, flush_armed;
     char refusal[CM_ERROR_MESSAGE_MAX];
     int64_t refused_until_ms; /* monotonic; the broker says so again before then; 0 = it is not */
     size_t size_estimate;     /* bytes of a message, decaying maximum of recent averages */
@@ -99,7 +100,7 @@ struct gateway {
     uint64_t next_token, next_batch;
     cm_ledger_t ledger; /* retrying and in_flight are worked out for each snapshot */
     int64_t retry_balance;
-    bool link_up, draining, drained, flush_armed;
+    bool link_up, draining, drained;
     cm_error_t link_error;  /* why it is down; CM_OK = the broker has not said a word */
     size_t publish_refused; /* publishes that a person must make possible */
     char publish_refusal[CM_ERROR_MESSAGE_MAX];

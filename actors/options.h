@@ -11,6 +11,9 @@
 #include "schema/role.h"
 
 typedef enum { CM_BROKER_REDIS, CM_BROKER_PUBSUB } cm_broker_kind_t;
+/* Whose verdicts are consumed, and the choices of push_token_status.type in that order. */
+typedef enum { CM_PUSH_TYPE_PUSH, CM_PUSH_TYPE_WEB, CM_PUSH_TYPE_BOTH } cm_push_type_t;
+#define CM_PUSH_TYPES "push|web|both"
 
 typedef struct {
     struct {
@@ -39,6 +42,10 @@ typedef struct {
     struct {
         int64_t shards;
     } writer, republisher;
+    struct {
+        int type; /* cm_push_type_t */
+        int64_t batch_max, batch_age_ms, brake_share_percent, brake_window_ms, brake_min;
+    } push_token_status;
     struct {
         cm_config_list_t windows_ms;
     } retry;
@@ -69,8 +76,8 @@ extern const cm_config_alias_t cm_options_aliases[]; /* what Google's own tools 
 extern const size_t cm_options_alias_count;
 
 /* Checks that go beyond one key: retry.windows_ms has five entries, broker.lease_ms is longer than
- * broker.poll_ms, the URIs and the address can be read, audit.key and erasure.key are empty or long enough.
- * CM_MISCONFIGURED naming the key and its origin. */
+ * broker.poll_ms, the URIs and the address can be read, audit.key and erasure.key are empty or long
+ * enough. CM_MISCONFIGURED naming the key and its origin. */
 cm_status_t cm_options_check(const cm_config_t *config, cm_error_t *err);
 void cm_options_retry_policy(const cm_options_t *options, cm_retry_policy_t *ret_policy);
 /* Connection options for an actor; application_name is borrowed. */

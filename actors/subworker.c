@@ -8,7 +8,7 @@
 
 #include <string.h>
 
-enum { IDLE_MS = 250, CREDITS = 2, DEFER_MS = 5000 };
+enum { IDLE_MS = 250, CREDITS = 2, DEFER_MS = 5000, TICK_MS = 1000 };
 
 cm_status_t cm_subworker_open_sockets(cm_subworker_sockets_t *self, const cm_subworker_args_t *args,
                                       cm_error_t *err)

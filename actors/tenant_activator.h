@@ -2,7 +2,8 @@
  *
  * Contract: actors/subworker.h. The only event-driven sub-worker that creates a schema. Idempotent:
  * an activation delivered twice is a duplicate. A malformed one is rejected; one that meets a lock
- * or a race, or comes while an older deletion of its customer is at work, is deferred. Rule: events.md section 6, DESIGN section 8.
+ * or a race, or comes while an older deletion of its customer is at work, is deferred. Rule:
+ * events.md section 6, DESIGN section 8.
  */
 #ifndef CM_ACTORS_TENANT_ACTIVATOR_H
 #define CM_ACTORS_TENANT_ACTIVATOR_H

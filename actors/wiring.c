@@ -4,6 +4,7 @@
 #include "actors/contact_deletion.h"
 #include "actors/dead_letter.h"
 #include "actors/erasure_sweeper.h"
+#include "actors/push_token_status.h"
 #include "actors/republisher.h"
 #include "actors/tenant_activator.h"
 #include "actors/writer.h"
@@ -31,19 +32,36 @@ static unsigned republisher_shards(const cm_options_t *options)
     return (unsigned)options->republisher.shards;
 }
 
+/* push_token_status.type chooses between the two subscriptions. */
+static bool leaves_verdicts(const cm_options_t *options, cm_subscription_id_t id)
+{
+    int type = options->push_token_status.type;
+    return type != CM_PUSH_TYPE_BOTH &&
+           (id == CM_SUBSCRIPTION_WEB_PUSH_TOKEN_STATUS) != (type == CM_PUSH_TYPE_WEB);
+}
+
+static void route_verdicts(const cm_options_t *options, cm_gateway_route_t *route)
+{
+    route->batch_max = (size_t)options->push_token_status.batch_max;
+    route->fill_ms = options->push_token_status.batch_age_ms;
+    route->leaves = leaves_verdicts;
+}
+
 const cm_wiring_t cm_wiring[] = {
     {"writer", cm_writer_actor, writer_shards, 0, "device events into the tenants' schemas",
-     CM_ROLE_WRITER},
+     CM_ROLE_WRITER, NULL},
     {"republisher", cm_republisher_actor, republisher_shards, 1000,
-     "retries of device events at their time", CM_ROLE_WRITER},
+     "retries of device events at their time", CM_ROLE_WRITER, NULL},
+    {"push-token-status", cm_push_token_status_actor, one, 0,
+     "what push providers say of tokens, into the devices", CM_ROLE_WRITER, route_verdicts},
     {"tenant-activator", cm_tenant_activator_actor, one, 50,
-     "schemas for customers that were activated", CM_ROLE_DDL},
+     "schemas for customers that were activated", CM_ROLE_DDL, NULL},
     {"account-deletion", cm_account_deletion_actor, one, 1,
-     "schemas of customers that are deleted, in steps that are resumed", CM_ROLE_DDL},
+     "schemas of customers that are deleted, in steps that are resumed", CM_ROLE_DDL, NULL},
     {"contact-deletion", cm_contact_deletion_actor, one, 500,
-     "devices of contacts that were deleted", CM_ROLE_PURGER},
+     "devices of contacts that were deleted", CM_ROLE_PURGER, NULL},
     {"dead-letter", cm_dead_letter_actor, one, 1000, "the errors topics into a table",
-     CM_ROLE_WRITER},
+     CM_ROLE_WRITER, NULL},
 };
 const size_t cm_wiring_count = CM_LENGTH(cm_wiring);
 
@@ -74,8 +92,11 @@ static cm_status_t add_subworker(cm_mesh_t *self, const cm_options_t *options,
     if (self->service_count + shards + 3 > CM_SERVICES_MAX)
         return cm_error_set(err, CM_MISCONFIGURED, "config", "more than %d actors in all",
                             CM_SERVICES_MAX);
-    self->routes[self->route_count++] = (cm_gateway_route_t){
+    cm_gateway_route_t *route = &self->routes[self->route_count++];
+    *route = (cm_gateway_route_t){
         .subworker = wiring->subworker, .shards = shards, .batch_max = wiring->batch_max};
+    if (wiring->route)
+        wiring->route(options, route);
     for (unsigned shard = 0; shard < shards; shard++) {
         cm_subworker_args_t *args = &self->subworkers[self->subworker_count++];
         *args = (cm_subworker_args_t){.subworker = wiring->subworker,

@@ -16,6 +16,8 @@ typedef struct {
     size_t batch_max; /* deliveries handled at once; 0 = gateway.batch_max */
     const char *help;
     cm_role_t role; /* what it works as in the database, while postgres.roles is on */
+    /* What of its route follows from the configuration; NULL: nothing. */
+    void (*route)(const cm_options_t *options, cm_gateway_route_t *route);
 } cm_wiring_t;
 
 extern const cm_wiring_t cm_wiring[];

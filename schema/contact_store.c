@@ -29,8 +29,8 @@ static const char lock_sql[] =
     "LOCK TABLE @schema@.devices IN ROW EXCLUSIVE MODE;"
     " LOCK TABLE @schema@.device_tombstones, @schema@.contact_tombstones IN ACCESS EXCLUSIVE MODE;"
     " LOCK TABLE @schema@.push_verdicts_held IN ROW EXCLUSIVE MODE;"
-    /* As for a writer: a plan made while the tables are small would scan them. The held verdicts have
-     * to be scanned, and at that price every statement would be compiled. */
+    /* As for a writer: a plan made while the tables are small would scan them. The held verdicts
+     * have to be scanned, and at that price every statement would be compiled. */
     " SET LOCAL enable_seqscan = off; SET LOCAL jit = off";
 
 /* Which tombstones moved, and of the others which stand at this very time. */

@@ -42,6 +42,7 @@ cm_status_t cm_admin_prepare_within(cm_pg_t *pg, const char *admin_schema, int *
 enum {
     CM_ADMIN_BASE = 1,
     CM_ADMIN_AUDIT_LOG = 2,
+    CM_ADMIN_PUSH_BRAKES = 3,
     CM_ADMIN_ERASURE = 4,
     CM_ADMIN_DELETIONS = 5
 };

@@ -19,16 +19,36 @@ const char *cm_sql_identifier(const char *name, char quoted[CM_SQL_IDENTIFIER_MA
     return quoted;
 }
 
+static const char *next_mark(const char *text, const char *mark)
+{
+    const char *found = mark ? strstr(text, mark) : NULL;
+    return found ? found : text + strlen(text);
+}
+
+void cm_sql_in_schemas(cm_buffer_t *out, const char *text, const char *schema,
+                       const char *admin_schema)
+{
+    static const char mark[] = "@schema@", admin_mark[] = "@admin@";
+    char quoted[CM_SQL_IDENTIFIER_MAX], admin_quoted[CM_SQL_IDENTIFIER_MAX] = "";
+    cm_sql_identifier(schema, quoted);
+    if (admin_schema)
+        cm_sql_identifier(admin_schema, admin_quoted);
+    for (;;) {
+        const char *own = next_mark(text, mark);
+        const char *admin = next_mark(text, admin_schema ? admin_mark : NULL);
+        const char *next = own < admin ? own : admin;
+        cm_buffer_append(out, text, (size_t)(next - text));
+        if (!*next)
+            return;
+        const char *name = next == own ? quoted : admin_quoted;
+        cm_buffer_append(out, name, strlen(name));
+        text = next + (next == own ? sizeof mark : sizeof admin_mark) - 1;
+    }
+}
+
 void cm_sql_in_schema(cm_buffer_t *out, const char *text, const char *schema)
 {
-    static const char mark[] = "@schema@";
-    char quoted[CM_SQL_IDENTIFIER_MAX];
-    size_t len = strlen(cm_sql_identifier(schema, quoted));
-    for (const char *next; (next = strstr(text, mark)); text = next + sizeof mark - 1) {
-        cm_buffer_append(out, text, (size_t)(next - text));
-        cm_buffer_append(out, quoted, len);
-    }
-    cm_buffer_append(out, text, strlen(text));
+    cm_sql_in_schemas(out, text, schema, NULL);
 }
 
 cm_status_t cm_sql_exec(cm_pg_t *pg, const char *text, const char *schema, cm_error_t *err)

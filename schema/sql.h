@@ -11,6 +11,10 @@ enum { CM_SQL_IDENTIFIER_MAX = 2 * 63 + 3 }; /* every byte a quote, the quotes a
 const char *cm_sql_identifier(const char *name, char quoted[CM_SQL_IDENTIFIER_MAX]);
 /* Append text with every "@schema@" replaced by the quoted schema. */
 void cm_sql_in_schema(cm_buffer_t *out, const char *text, const char *schema);
+/* The same, and every "@admin@" replaced by the quoted admin schema: for the few statements that
+ * read both. */
+void cm_sql_in_schemas(cm_buffer_t *out, const char *text, const char *schema,
+                       const char *admin_schema);
 
 /* cm_pg_exec() and cm_pg_query() with "@schema@" replaced. */
 cm_status_t cm_sql_exec(cm_pg_t *pg, const char *text, const char *schema, cm_error_t *err);

@@ -1,11 +1,16 @@
 -- compatible-with: 1
--- Verdicts that tokens are gone, held by a brake (push_brakes in the admin schema) until an operator
--- releases or discards them. Dropped with the tenant, deleted with the device.
+-- Verdicts that tokens are gone, one row for each device and provider at the most. held: a brake
+-- (push_brakes in the admin schema) keeps it from the device until an operator releases or discards it.
+-- Not held: it was applied lately, and is what a brake takes back when it goes on. Such rows name no
+-- token and are pruned after a day. Dropped with the tenant.
 CREATE TABLE @schema@.push_verdicts_held (
-    id               bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     application_code text COLLATE "C" NOT NULL,
-    provider         text COLLATE "C" NOT NULL,
-    client_id        text COLLATE "C",
-    push_token       text COLLATE "C",
-    verdict_at       timestamptz NOT NULL
+    client_id        text COLLATE "C" NOT NULL,
+    provider         text COLLATE "C" NOT NULL, -- '': the sender judged and named none
+    push_token       text COLLATE "C",          -- held: the device must still have this one
+    verdict_at       timestamptz NOT NULL,
+    held             boolean NOT NULL DEFAULT true,
+    kept_at          timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (application_code, client_id, provider)
 );
+CREATE INDEX push_verdicts_held_lately ON @schema@.push_verdicts_held (kept_at) WHERE NOT held;

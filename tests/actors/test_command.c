@@ -241,8 +241,8 @@ Test(command, a_wrong_time_is_told_with_right_ones)
 Test(command, an_unknown_subworker_is_told_with_the_known_ones)
 {
     expect_refused("run writer wrter", " run: there is no sub-worker \"wrter\"; give writer, "
-                                       "republisher, tenant-activator, account-deletion, "
-                                       "contact-deletion, dead-letter");
+                                       "republisher, push-token-status, tenant-activator, "
+                                       "account-deletion, contact-deletion, dead-letter");
 }
 
 Test(command, a_subworker_named_twice_is_refused)

@@ -122,6 +122,45 @@ Test(wiring, an_unknown_name_lists_the_known_ones)
     cr_expect(strstr(err.message, "writer, republisher") != NULL);
 }
 
+static const cm_gateway_route_t *route_of_verdicts(cm_mesh_t *mesh, const cm_options_t *options)
+{
+    cm_error_t err = {0};
+    const char *const names[] = {"push-token-status"};
+    cr_assert(eq(int, cm_mesh_lay_out(mesh, options, names, 1, &err), CM_OK));
+    cr_assert(eq(sz, mesh->route_count, 1));
+    return &mesh->routes[0];
+}
+
+Test(wiring, verdicts_go_in_batches_of_the_configured_size_and_age)
+{
+    static cm_mesh_t mesh;
+    cm_options_t options;
+    fill(&options, 1);
+    options.push_token_status.batch_max = 100;
+    options.push_token_status.batch_age_ms = 1000;
+    const cm_gateway_route_t *route = route_of_verdicts(&mesh, &options);
+    cr_expect(eq(sz, route->batch_max, 100));
+    cr_expect(eq(i64, route->fill_ms, 1000));
+}
+
+Test(wiring, the_type_of_verdicts_chooses_between_the_two_subscriptions)
+{
+    static cm_mesh_t mesh;
+    cm_options_t options;
+    static const bool leaves[][2] = {[CM_PUSH_TYPE_PUSH] = {false, true},
+                                     [CM_PUSH_TYPE_WEB] = {true, false},
+                                     [CM_PUSH_TYPE_BOTH] = {false, false}};
+    for (int type = 0; type < 3; type++) {
+        fill(&options, 1);
+        options.push_token_status.type = type;
+        const cm_gateway_route_t *route = route_of_verdicts(&mesh, &options);
+        cr_expect(
+            eq(int, route->leaves(&options, CM_SUBSCRIPTION_PUSH_TOKEN_STATUS), leaves[type][0]));
+        cr_expect(eq(int, route->leaves(&options, CM_SUBSCRIPTION_WEB_PUSH_TOKEN_STATUS),
+                     leaves[type][1]));
+    }
+}
+
 Test(wiring, more_actors_than_fit_are_refused)
 {
     static cm_mesh_t mesh;

@@ -21,13 +21,15 @@ static void fill_options(cm_options_t *options, int hold_ms)
         options->retry.windows_ms.value[i] = 1000;
 }
 
-void cm_mesh_start(cm_subworker_mesh_t *self, const char *subworker,
-                   cm_subscription_id_t subscription, zactor_fn *body, int hold_ms)
+static void start(cm_subworker_mesh_t *self, const char *subworker,
+                  cm_subscription_id_t subscription, zactor_fn *body, int hold_ms,
+                  const cm_options_t *options)
 {
     char endpoint[CM_ENDPOINT_MAX];
     cm_error_t err = {0};
     cm_outcome_frame_t frame;
     *self = (cm_subworker_mesh_t){.arena = cm_arena_new(65536), .subscription = subscription};
+    self->options = *options;
     fill_options(&self->options, hold_ms);
     self->args = (cm_subworker_args_t){
         .name = "tested/0", .subworker = subworker, .options = &self->options};
@@ -39,6 +41,21 @@ void cm_mesh_start(cm_subworker_mesh_t *self, const char *subworker,
     cr_assert(eq(int, status, CM_OK));
     cr_assert(cm_mesh_next(self, CM_MESH_WAIT_MS, &frame), "not fresh");
     cr_assert(eq(int, frame.kind, CM_OUTCOME_FRAME_FRESH));
+}
+
+void cm_mesh_start(cm_subworker_mesh_t *self, const char *subworker,
+                   cm_subscription_id_t subscription, zactor_fn *body, int hold_ms)
+{
+    cm_options_t options = {
+        .push_token_status = {.brake_share_percent = 100, .brake_window_ms = 1000, .brake_min = 1}};
+    start(self, subworker, subscription, body, hold_ms, &options);
+}
+
+void cm_mesh_start_with(cm_subworker_mesh_t *self, const char *subworker,
+                        cm_subscription_id_t subscription, zactor_fn *body,
+                        const cm_options_t *options)
+{
+    start(self, subworker, subscription, body, 60000, options);
 }
 
 void cm_mesh_stop(cm_subworker_mesh_t *self)

@@ -1,0 +1,18 @@
+/* fake_token_status_store - the result of each verdict is told by its client id: "applied",
+ * "stale", "duplicate", "transient", "locked", "bad" (permanent), "missing"; one that says gone is
+ * held while `braked`. Totals of brakes count queries only. */
+#ifndef CM_TESTS_FAKE_TOKEN_STATUS_STORE_H
+#define CM_TESTS_FAKE_TOKEN_STATUS_STORE_H
+#include "schema/push_brake_store.h"
+#include "schema/token_status_store.h"
+
+#include <stdatomic.h>
+
+typedef struct {
+    atomic_int failures; /* so many writes end with CM_UNAVAILABLE */
+    atomic_int braked;   /* brakes are on */
+    atomic_int writes, verdicts, trips, totals;
+} cm_fake_token_status_store_t;
+
+extern cm_fake_token_status_store_t fake_token_status_store;
+#endif

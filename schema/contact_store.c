@@ -56,7 +56,7 @@ static const char held_sql[] = "WITH r AS (SELECT u.app, u.client, " CM_SQL_FROM
             "token)),\n"
             "gone AS (DELETE FROM @schema@.push_verdicts_held AS h USING r"
             " WHERE h.application_code = r.app AND ((h.client_id = r.client"
-            " AND h.verdict_at <= r.removed_at) OR h.push_token = r.token) RETURNING h.id)\n"
+            " AND h.verdict_at <= r.removed_at) OR h.push_token = r.token) RETURNING 1)\n"
             "SELECT count(*) FROM gone";
 
 static bool is_true(const PGresult *result, int row, int column)

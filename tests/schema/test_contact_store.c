@@ -169,16 +169,18 @@ Test(contact_store, held_verdicts_of_device_and_token_go_too)
         world.other,
         "INSERT INTO tenant_a.push_verdicts_held (application_code, provider, client_id,"
         " push_token, verdict_at) SELECT a, 'fcm', c, t, 'epoch'::timestamptz + n * interval"
-        " '1 ms' FROM (VALUES ('app', 'c1', NULL, 15), ('app', NULL, 'token', 99),"
-        " ('app', 'c1', 'newer', 30), ('app', 'c2', 'other', 15),"
-        " ('else', NULL, 'token', 15)) AS v(a, c, t, n)");
+        " '1 ms' FROM (VALUES ('app', 'c1', NULL, 15), ('app', 'c3', 'token', 99),"
+        " ('app', 'c2', 'other', 15), ('else', 'c1', 'token', 15)) AS v(a, c, t, n)");
+    cm_test_sql(world.other, "INSERT INTO tenant_a.push_verdicts_held (application_code, provider,"
+                             " client_id, push_token, verdict_at) VALUES ('app', 'hms', 'c1',"
+                             " 'newer', 'epoch'::timestamptz + interval '30 ms')");
     cm_contact_item_t item = {.contact_id = 7, .deleted_ms = 20};
     cm_contact_totals_t totals = delete_all(&world, "a", &item, 1);
     cr_expect(eq(i64, totals.verdicts, 2));
     cr_expect(eq(i64, totals.devices, 1));
-    ROWS("app|c1|newer\napp|c2|other\nelse|-|token",
+    ROWS("app|c1|newer\napp|c2|other\nelse|c1|token",
          "SELECT application_code, client_id, push_token FROM tenant_a.push_verdicts_held ORDER BY"
-         " id");
+         " 1, 2");
     store_tear_down(&world);
 }
 

@@ -261,16 +261,22 @@ def make(traffic, seed, devices, verdicts=0, deletions=0, bad=0.01, gone=0.15):
     return items
 
 
-def in_order(items, seed, duplicates, window=None):
-    """The items as they are sent, some of them again. window: how far from the order they were made in;
-    None: any order at all."""
+def repeats(items, seed, count):
+    """What is sent a second time, or a third."""
+    rnd = random.Random(seed)
+    return [items[rnd.randrange(len(items))] for _ in range(count)]
+
+
+def in_order(items, repeated, seed, window=None):
+    """The items as they are sent, with the repeated ones. window: how far from the order they were made
+    in; None: any order at all."""
     rnd = random.Random(seed)
     devices = sum(item.topic == DEVICES for item in items)
     placed = [(item.number if item.number < devices else rnd.uniform(max(item.after, default=0), devices), item)
               for item in items]
-    for _ in range(duplicates):
-        at, item = placed[rnd.randrange(len(items))]
-        placed.append((at + (rnd.expovariate(1 / window) if window else 0), item))
+    where = {item.number: at for at, item in placed}
+    for item in repeated:
+        placed.append((where[item.number] + (rnd.expovariate(1 / window) if window else 0), item))
     placed.sort(key=lambda found: found[0])
     order = [item for _, item in placed]
     window = window or len(order)

@@ -97,8 +97,8 @@ struct gateway {
     publish_t *publishes; /* hash by token */
     publish_t *publishes_by_lease;
     uint64_t next_token, next_batch;
-    cm_ledgers_t ledgers;  /* retrying and in_flight are worked out for each snapshot */
-    int64_t retry_balance; /* of the devices: no other flow has a retry topic */
+    cm_ledgers_t ledgers; /* retrying and in_flight are worked out for each snapshot */
+    int64_t retry_balance;
     bool link_up, draining, drained, flush_armed;
     cm_error_t link_error;  /* why it is down; CM_OK = the broker has not said a word */
     size_t publish_refused; /* publishes that a person must make possible */

@@ -167,12 +167,14 @@ class Traffic:
         self.made = (key, ms, event)
         return event
 
-    def disloyal(self):
-        """A good event of a device that no contact deletion can be about."""
+    def stranger(self):
+        """A good event of a device that no other event is about, nor a contact deletion: what is removed
+        takes its dead letters along, and these are to be found."""
         while True:
             event = self.good()
-            if int(event["clientId"].rpartition("/")[2]) % 10 >= self.loyal:
-                return event
+            front, _, number = event["clientId"].rpartition("/")
+            if int(number) % 10 >= self.loyal:
+                return {**event, "clientId": f"{front}/bad-{self.random.getrandbits(48):012x}"}
 
     def dump(self, event):
         return json.dumps(event, ensure_ascii=self.random.random() < 0.3).encode()
@@ -182,7 +184,7 @@ class Traffic:
     def malformed(self):
         """(errorCode, body); ten kinds."""
         rnd = self.random
-        event = self.disloyal()
+        event = self.stranger()
         text = self.dump(event)
         mark = f"{rnd.getrandbits(64):016x}"
         kinds = {

@@ -160,7 +160,7 @@ class Verdicts:
 
     def bad(self, number):
         rnd = self.random
-        device = self.traffic.disloyal()
+        device = self.traffic.stranger()
         event = {"customerId": device["customerId"], "applicationCode": device["applicationCode"],
                  "clientId": device["clientId"], "token": f"bad-{rnd.getrandbits(64):016x}",
                  "eventTime": device["eventTime"], "status": "invalid"}

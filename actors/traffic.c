@@ -328,12 +328,12 @@ void cm_traffic_activation(const cm_traffic_t *self, uint32_t t, cm_buffer_t *ou
                      FIRST_TENANT + t, t + 1, cm_clock_format(self->base_ms, time));
 }
 
-void cm_traffic_account_deletion(const cm_traffic_t *self, uint32_t t, uint64_t i, cm_buffer_t *out)
+void cm_traffic_account_deletion(uint32_t t, int64_t at_ms, cm_buffer_t *out)
 {
     char time[CM_TIME_TEXT_MAX];
     cm_buffer_clear(out);
     cm_buffer_printf(out,
                      "{\"customerId\":%u,\"requestedBy\":\"demo\",\"reason\":\"contract end\","
                      "\"eventTime\":\"%s\"}",
-                     FIRST_TENANT + t, cm_clock_format(time_of(self, i), time));
+                     FIRST_TENANT + t, cm_clock_format(at_ms, time));
 }

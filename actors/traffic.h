@@ -46,7 +46,6 @@ void cm_traffic_verdict(const cm_traffic_t *self, uint64_t i, cm_buffer_t *out);
 void cm_traffic_contact_deletion(const cm_traffic_t *self, uint64_t i, cm_buffer_t *out);
 /* Body of the activation of tenant number t (0 ..). */
 void cm_traffic_activation(const cm_traffic_t *self, uint32_t t, cm_buffer_t *out);
-/* Body of the deletion of tenant number t at the time of event i. */
-void cm_traffic_account_deletion(const cm_traffic_t *self, uint32_t t, uint64_t i,
-                                 cm_buffer_t *out);
+/* Body of the deletion of tenant number t at at_ms, epoch. */
+void cm_traffic_account_deletion(uint32_t t, int64_t at_ms, cm_buffer_t *out);
 #endif

@@ -212,9 +212,10 @@ static json_t *figure_json(figure_t figure)
 static void print_variant(const report_t *self, const char *profile, const char *variant,
                           json_t *out)
 {
-    static const char *const keys[] = {"rate",     "client_us", "postgres_us", "redis_us",
-                                       "inserted", "updated",   "hot",         "peak_rss_kb"};
-    enum { RATE, CLIENT, POSTGRES, REDIS, INSERTED, UPDATED, HOT, RSS, KEYS };
+    static const char *const keys[] = {"rate",     "client_us", "postgres_us",
+                                       "redis_us", "inserted",  "updated",
+                                       "hot",      "deleted",   "peak_rss_kb"};
+    enum { RATE, CLIENT, POSTGRES, REDIS, INSERTED, UPDATED, HOT, DELETED, RSS, KEYS };
     figure_t figures[KEYS];
     json_t *member = json_object();
     for (int k = 0; k < KEYS; k++) {
@@ -224,17 +225,17 @@ static void print_variant(const report_t *self, const char *profile, const char 
     double spread = (figures[RATE].max - figures[RATE].min) / figures[RATE].median;
     json_object_set_new(member, "spread", json_real(spread));
     json_object_set_new(out, variant, member);
-    char rate[32], inserted[32], updated[32], hot[32];
+    char rate[32], inserted[32], updated[32], hot[32], deleted[32];
     char rss[32] = "-"; /* the statements hold all events in memory, which says nothing */
     if (figures[RSS].max > 0)
         snprintf(rss, sizeof rss, "%.1f", figures[RSS].max / 1024);
     double cores = figures[RATE].median / 1e6 *
                    (figures[CLIENT].median + figures[POSTGRES].median + figures[REDIS].median);
-    printf("  %-19s %9s %5.0f %% %8.2f %8.2f %7.2f %6.2f %7s %10s %10s %10s\n", variant,
+    printf("  %-19s %9s %5.0f %% %8.2f %8.2f %7.2f %6.2f %7s %10s %10s %10s %10s\n", variant,
            grouped(figures[RATE].median, rate), spread * 100, figures[CLIENT].median,
            figures[POSTGRES].median, figures[REDIS].median, cores, rss,
            grouped(figures[INSERTED].median, inserted), grouped(figures[UPDATED].median, updated),
-           grouped(figures[HOT].median, hot));
+           grouped(figures[HOT].median, hot), grouped(figures[DELETED].median, deleted));
 }
 
 static void print_ratio(const report_t *self, const char *profile, const char *variant, json_t *out)
@@ -275,8 +276,8 @@ static void print_profile(report_t *self, const char *profile)
            "rows of "
            "devices\n",
            profile);
-    printf("  %-19s %9s %7s %8s %8s %7s %6s %7s %10s %10s %10s\n", "", "events/s", "spread",
-           "client", "postgres", "redis", "cores", "RSS", "inserted", "updated", "HOT");
+    printf("  %-19s %9s %7s %8s %8s %7s %6s %7s %10s %10s %10s %10s\n", "", "events/s", "spread",
+           "client", "postgres", "redis", "cores", "RSS", "inserted", "updated", "HOT", "deleted");
     size_t i;
     json_t *name;
     json_array_foreach(names, i, name)
@@ -332,8 +333,9 @@ static void print_conditions(const report_t *self)
 {
     const json_t *given = self->conditions;
     char events[32], devices[32];
-    printf("%s events of %.0f bytes a run, 90 %% updates of %s devices, 10 %% new; %.0f rounds, "
-           "medians\n",
+    printf("%s events of %.0f bytes a run, 90 %% updates of %s devices, 10 %% new; as many "
+           "verdicts, a "
+           "tenth as many contact deletions; %.0f rounds, medians\n",
            grouped(number_of(given, "events"), events), number_of(given, "event_bytes"),
            grouped(number_of(given, "devices"), devices), number_of(given, "rounds"));
     printf("%.0f cores (%s), %s, load before %.2f, PostgreSQL %s, Redis %s, %.0f writer shards\n"

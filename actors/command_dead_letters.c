@@ -277,7 +277,7 @@ static cm_subscription_id_t replay_topic(const replay_t *self, const cm_dead_let
     char topic[CM_TOPIC_NAME_MAX];
     cm_subscription_id_t id = cm_subscription_by_topic(
         text_of(item->origin_topic, topic, sizeof topic), self->invocation->options->broker.prefix);
-    return id == CM_SUBSCRIPTION_NONE || cm_subscription(id)->device_ledger
+    return id == CM_SUBSCRIPTION_NONE || cm_subscription(id)->flow == CM_FLOW_DEVICES
                ? CM_SUBSCRIPTION_REPUBLISHER
                : id;
 }

@@ -46,8 +46,8 @@ typedef struct {
     int stopped; /* the signal that ends us; 0 = none */
     char listen[64];
     pid_t service;
-    int ledger_fd; /* read end of the service's stdout */
-    uint64_t published;
+    int ledger_fd;      /* read end of the service's stdout */
+    uint64_t published; /* on all topics */
     int64_t dead_before;
     cm_dev_view_t view;
 } demo_t;
@@ -241,6 +241,7 @@ static cm_status_t activate_tenants(demo_t *self, cm_error_t *err)
         cm_message_t message = {.body = {body.data, body.len}};
         status =
             cm_publisher_send(self->publisher, CM_SUBSCRIPTION_ACTIVATE_CUSTOMER, &message, err);
+        self->published += status == CM_OK;
     }
     if (status == CM_OK)
         status = cm_publisher_flush(self->publisher, err);
@@ -259,15 +260,21 @@ static cm_status_t activate_tenants(demo_t *self, cm_error_t *err)
 
 /* ---- traffic -------------------------------------------------------------------------------- */
 
+/* All messages there will be; 0: no end. */
+static uint64_t total(const demo_t *self)
+{
+    return self->events ? (uint64_t)(self->events + self->tenants) : 0;
+}
+
 static void show(demo_t *self)
 {
     CM_CLEANUP(cm_buffer_destroy) cm_buffer_t json = {0};
-    cm_ledger_t ledger;
+    cm_ledgers_t ledgers;
     if (!cm_dev_view_due(&self->view) ||
         cm_monitor_get(self->listen, "/ledger", 1000, &json, NULL) != CM_OK ||
-        cm_monitor_parse_ledger(cm_buffer_text(&json), &ledger, NULL) != CM_OK)
+        cm_monitor_parse_ledgers(cm_buffer_text(&json), &ledgers, NULL) != CM_OK)
         return;
-    cm_dev_view_flow(&self->view, &ledger, self->published, (uint64_t)self->events);
+    cm_dev_view_flow(&self->view, &ledgers, self->published, total(self));
 }
 
 static cm_status_t publish_all(demo_t *self, cm_error_t *err)
@@ -290,41 +297,54 @@ static cm_status_t publish_all(demo_t *self, cm_error_t *err)
     return status == CM_OK ? cm_publisher_flush(self->publisher, err) : status;
 }
 
-/* Has this been so for SETTLED_MS? Only a kept directory needs it: a dead letter of an earlier run
- * that is delivered again is counted but kept once. */
-static bool settled(int64_t kept, int64_t *last_kept, int64_t *since_ms)
+typedef enum { UNDER_WAY, ALL_ENDED, ALL_AND_MORE } progress_t;
+
+/* Has every message come to its end, and every dead letter to the keeper? More than was published
+ * comes in when a kept directory holds messages or dead letters of an earlier run. */
+static progress_t progress(const demo_t *self, const cm_ledgers_t *ledgers)
+{
+    const cm_ledger_t sum = cm_ledgers_sum(ledgers);
+    const cm_ledger_t *letters = &ledgers->flows[CM_FLOW_DEAD_LETTERS];
+    if (sum.received < self->published || sum.in_flight || sum.retrying ||
+        letters->received < sum.dead || letters->in_flight)
+        return UNDER_WAY;
+    bool exact = sum.received == self->published && letters->received == sum.dead;
+    return exact ? ALL_ENDED : ALL_AND_MORE;
+}
+
+/* Has this been so for SETTLED_MS? What an earlier run left may still be coming in. */
+static bool settled(uint64_t received, uint64_t *last_received, int64_t *since_ms)
 {
     int64_t now_ms = cm_clock_mono_ms();
-    if (kept != *last_kept)
+    if (received != *last_received)
         *since_ms = now_ms;
-    *last_kept = kept;
+    *last_received = received;
     return now_ms - *since_ms > SETTLED_MS;
 }
 
-/* Until every event has come to its end, and every dead letter is in its table. */
 static cm_status_t await_quiet(demo_t *self, cm_error_t *err)
 {
-    int64_t deadline_ms = cm_clock_mono_ms() + QUIET_MS, last_kept = -1, since_ms = 0;
+    int64_t deadline_ms = cm_clock_mono_ms() + QUIET_MS, since_ms = 0;
+    uint64_t last_received = UINT64_MAX;
     while (!signalled(self, 50)) {
         CM_CLEANUP(cm_buffer_destroy) cm_buffer_t json = {0};
-        cm_ledger_t ledger = {0};
-        int64_t kept = 0;
+        cm_ledgers_t ledgers = {0};
         cm_status_t status = check_service(self, err);
         if (status == CM_OK)
             status = cm_monitor_get(self->listen, "/ledger", 2000, &json, err);
         if (status == CM_OK)
-            status = cm_monitor_parse_ledger(cm_buffer_text(&json), &ledger, err);
-        if (status == CM_OK)
-            status = cm_census_dead_letters(self->pg, admin_schema(self), &kept, err);
+            status = cm_monitor_parse_ledgers(cm_buffer_text(&json), &ledgers, err);
         if (status != CM_OK)
             return status;
-        bool quiet = ledger.received >= self->published && !ledger.in_flight && !ledger.retrying;
-        if (quiet && (kept - self->dead_before >= (int64_t)ledger.dead ||
-                      (ledger.received > self->published && settled(kept, &last_kept, &since_ms))))
+        uint64_t received =
+            cm_ledgers_sum(&ledgers).received + ledgers.flows[CM_FLOW_DEAD_LETTERS].received;
+        progress_t now = progress(self, &ledgers);
+        if (now == ALL_ENDED ||
+            (settled(received, &last_received, &since_ms) && now == ALL_AND_MORE))
             return CM_OK;
         show(self);
         if (cm_clock_mono_ms() > deadline_ms)
-            return cm_error_set(err, CM_UNAVAILABLE, NULL, "events are still under way");
+            return cm_error_set(err, CM_UNAVAILABLE, NULL, "messages are still under way");
     }
     return CM_OK;
 }
@@ -332,9 +352,9 @@ static cm_status_t await_quiet(demo_t *self, cm_error_t *err)
 /* ---- the end -------------------------------------------------------------------------------- */
 
 /* Drain the service and take its last word. */
-static cm_status_t stop_service(demo_t *self, cm_ledger_t *ret_ledger, cm_error_t *err)
+static cm_status_t stop_service(demo_t *self, cm_ledgers_t *ret_ledgers, cm_error_t *err)
 {
-    char text[4096];
+    char text[8192];
     size_t used = 0;
     ssize_t got;
     kill(self->service, SIGTERM);
@@ -348,39 +368,49 @@ static cm_status_t stop_service(demo_t *self, cm_ledger_t *ret_ledger, cm_error_
         return cm_error_set(err, CM_UNAVAILABLE, NULL,
                             "the service ended with code %d; see %s/client-manager.log", code,
                             self->servers.directory);
-    return cm_monitor_parse_ledger(text, ret_ledger, err);
+    return cm_monitor_parse_ledgers(text, ret_ledgers, err);
 }
 
-/* Everything came in and came to an end. More than was published comes in when a kept directory
- * holds messages of an earlier run. */
-static bool complete(const demo_t *self, const cm_ledger_t *ledger, int64_t kept)
+/* Everything came to an end, and the table holds what the keeper has kept. */
+static bool complete(const demo_t *self, const cm_ledgers_t *ledgers, int64_t kept)
 {
-    bool others = ledger->received > self->published;
-    return ledger->received >= self->published && !ledger->in_flight && !ledger->retrying &&
-           (others ? kept <= (int64_t)ledger->dead : kept == (int64_t)ledger->dead);
+    const cm_ledger_t *letters = &ledgers->flows[CM_FLOW_DEAD_LETTERS];
+    return progress(self, ledgers) != UNDER_WAY && kept == (int64_t)letters->applied;
 }
 
-static void print_ledger(const demo_t *self, const cm_ledger_t *ledger, int64_t kept,
-                         int64_t devices, bool balanced)
+static void print_balance(const cm_ledger_t *ledger)
 {
-    printf("{\"published\": %llu, \"received\": %llu, \"applied\": %llu, \"stale\": %llu, "
-           "\"duplicate\": %llu, \"dropped\": %llu, \"retrying\": %llu, \"dead\": %llu, "
-           "\"in_flight\": %llu, \"dead_letters\": %lld, \"tenants\": %lld, \"devices\": %lld, "
-           "\"balanced\": %s}\n",
-           (unsigned long long)self->published, (unsigned long long)ledger->received,
-           (unsigned long long)ledger->applied, (unsigned long long)ledger->stale,
-           (unsigned long long)ledger->duplicate, (unsigned long long)ledger->dropped,
-           (unsigned long long)ledger->retrying, (unsigned long long)ledger->dead,
-           (unsigned long long)ledger->in_flight, (long long)kept, (long long)self->tenants,
-           (long long)devices, balanced ? "true" : "false");
+    printf("\"received\": %llu, \"applied\": %llu, \"stale\": %llu, \"duplicate\": %llu, "
+           "\"dropped\": %llu, \"retrying\": %llu, \"dead\": %llu, \"in_flight\": %llu",
+           (unsigned long long)ledger->received, (unsigned long long)ledger->applied,
+           (unsigned long long)ledger->stale, (unsigned long long)ledger->duplicate,
+           (unsigned long long)ledger->dropped, (unsigned long long)ledger->retrying,
+           (unsigned long long)ledger->dead, (unsigned long long)ledger->in_flight);
+}
+
+static void print_ledgers(const demo_t *self, const cm_ledgers_t *ledgers, int64_t kept,
+                          int64_t devices, bool balanced)
+{
+    cm_ledger_t sum = cm_ledgers_sum(ledgers);
+    printf("{\"published\": %llu, ", (unsigned long long)self->published);
+    print_balance(&sum);
+    printf(", \"flows\": {");
+    for (int flow = 0; flow < CM_FLOW_COUNT; flow++) {
+        printf("%s\"%s\": {", flow ? ", " : "", cm_flow_name((cm_flow_t)flow));
+        print_balance(&ledgers->flows[flow]);
+        printf("}");
+    }
+    printf("}, \"dead_letters\": %lld, \"tenants\": %lld, \"devices\": %lld, \"balanced\": %s}\n",
+           (long long)kept, (long long)self->tenants, (long long)devices,
+           balanced ? "true" : "false");
 }
 
 static int finish(demo_t *self)
 {
     cm_error_t err = {0};
-    cm_ledger_t ledger = {0};
+    cm_ledgers_t ledgers = {0};
     int64_t kept = 0, devices = 0;
-    cm_status_t status = stop_service(self, &ledger, &err);
+    cm_status_t status = stop_service(self, &ledgers, &err);
     if (status == CM_OK)
         status = cm_census_dead_letters(self->pg, admin_schema(self), &kept, &err);
     if (status == CM_OK)
@@ -391,10 +421,10 @@ static int finish(demo_t *self)
     }
     kept -= self->dead_before;
     bool balanced =
-        cm_ledger_drift(&ledger) == 0 && (self->stopped || complete(self, &ledger, kept));
-    cm_dev_view_end(&self->view, &ledger, balanced);
+        cm_ledgers_balanced(&ledgers) && (self->stopped || complete(self, &ledgers, kept));
+    cm_dev_view_end(&self->view, &ledgers, balanced);
     if (self->exit_when_done || self->invocation->json || !isatty(STDOUT_FILENO))
-        print_ledger(self, &ledger, kept, devices, balanced);
+        print_ledgers(self, &ledgers, kept, devices, balanced);
     if (!balanced)
         return CM_EXIT_FAILED;
     return self->exit_when_done && self->stopped ? 128 + self->stopped : CM_EXIT_OK;

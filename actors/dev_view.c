@@ -64,15 +64,14 @@ static uint64_t ended(const cm_ledger_t *ledger)
     return ledger->applied + ledger->stale + ledger->duplicate + ledger->dropped + ledger->dead;
 }
 
-static void measure(cm_dev_view_t *self, const cm_ledger_t *ledger)
+static void measure(cm_dev_view_t *self, uint64_t ended_now)
 {
     int64_t now_ms = cm_clock_mono_ms(), passed_ms = now_ms - self->rate_ms;
     if (passed_ms < 1000)
         return;
-    self->events_per_second =
-        (double)(ended(ledger) - ended(&self->last)) * 1000 / (double)passed_ms;
+    self->events_per_second = (double)(ended_now - self->ended) * 1000 / (double)passed_ms;
     self->rate_ms = now_ms;
-    self->last = *ledger;
+    self->ended = ended_now;
 }
 
 const char *cm_dev_view_count(char text[CM_COUNT_MAX], uint64_t count)
@@ -95,22 +94,22 @@ const char *cm_dev_view_count(char text[CM_COUNT_MAX], uint64_t count)
 }
 
 /* What matters most stands first: a narrow terminal cuts the end off. */
-void cm_dev_view_flow(cm_dev_view_t *self, const cm_ledger_t *ledger, uint64_t published,
+void cm_dev_view_flow(cm_dev_view_t *self, const cm_ledgers_t *ledgers, uint64_t published,
                       uint64_t events)
 {
+    cm_ledger_t sum = cm_ledgers_sum(ledgers);
     const struct {
         const char *name;
         uint64_t count;
-    } parts[] = {{"published", published},         {"applied", ledger->applied},
-                 {"dead", ledger->dead},           {"retrying", ledger->retrying},
-                 {"in flight", ledger->in_flight}, {"stale", ledger->stale},
-                 {"duplicate", ledger->duplicate}};
+    } parts[] = {{"published", published},     {"applied", sum.applied},     {"dead", sum.dead},
+                 {"retrying", sum.retrying},   {"in flight", sum.in_flight}, {"stale", sum.stale},
+                 {"duplicate", sum.duplicate}, {"dropped", sum.dropped}};
     char bar[CM_BAR_MAX], line[320], count[CM_COUNT_MAX];
-    measure(self, ledger);
-    cm_progress_bar(bar, ended(ledger), events);
+    measure(self, ended(&sum));
+    cm_progress_bar(bar, ended(&sum), events);
     size_t used = (size_t)snprintf(line, sizeof line, "%s%s%s/s  %s", bar, *bar ? " " : "",
                                    cm_dev_view_count(count, (uint64_t)self->events_per_second),
-                                   cm_ledger_drift(ledger) == 0 ? "balanced" : "NOT BALANCED");
+                                   cm_ledgers_balanced(ledgers) ? "balanced" : "NOT BALANCED");
     for (size_t i = 0; i < CM_LENGTH(parts); i++)
         used += (size_t)snprintf(line + used, sizeof line - used, "  %s %s", parts[i].name,
                                  cm_dev_view_count(count, parts[i].count));
@@ -131,15 +130,30 @@ void cm_dev_view_stop(cm_dev_view_t *self)
     fputs("stopping: what is in hand is finished first\n", stderr);
 }
 
-void cm_dev_view_end(cm_dev_view_t *self, const cm_ledger_t *ledger, bool balanced)
+static void tell_ledger(const cm_dev_view_t *self, const char *name, const cm_ledger_t *ledger,
+                        bool balanced)
 {
     const char *on = self->color ? (balanced ? "\033[32m" : "\033[31m") : "";
     fprintf(stderr,
-            "ledger: %llu in = %llu applied + %llu stale + %llu duplicate + %llu dropped + %llu "
+            "%s: %llu in = %llu applied + %llu stale + %llu duplicate + %llu dropped + %llu "
             "retrying + %llu dead + %llu in flight: %s%s%s\n",
-            (unsigned long long)ledger->received, (unsigned long long)ledger->applied,
+            name, (unsigned long long)ledger->received, (unsigned long long)ledger->applied,
             (unsigned long long)ledger->stale, (unsigned long long)ledger->duplicate,
             (unsigned long long)ledger->dropped, (unsigned long long)ledger->retrying,
             (unsigned long long)ledger->dead, (unsigned long long)ledger->in_flight, on,
             balanced ? "balanced" : "NOT BALANCED", self->color ? "\033[0m" : "");
+}
+
+void cm_dev_view_end(cm_dev_view_t *self, const cm_ledgers_t *ledgers, bool balanced)
+{
+    cm_ledger_t sum = cm_ledgers_sum(ledgers);
+    for (int i = 0; i < CM_FLOW_COUNT; i++) {
+        const cm_ledger_t *flow = &ledgers->flows[i];
+        char name[32];
+        if (!flow->received && cm_ledger_drift(flow) == 0)
+            continue;
+        snprintf(name, sizeof name, "  %s", cm_flow_name((cm_flow_t)i));
+        tell_ledger(self, name, flow, cm_ledger_drift(flow) == 0);
+    }
+    tell_ledger(self, "ledger", &sum, balanced);
 }

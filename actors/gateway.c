@@ -178,7 +178,8 @@ static int on_outcomes(zloop_t *loop, zsock_t *socket, void *arg)
 /* Nothing in hand and nothing on its way to the broker: the drain is over. */
 static void check_drained(gateway_t *self)
 {
-    if (!self->draining || self->drained || cm_gateway_in_hand(self, false) ||
+    cm_in_hand_t in_hand;
+    if (!self->draining || self->drained || cm_gateway_in_hand(self, &in_hand) ||
         !cm_broker_settled(self->broker))
         return;
     self->drained = true;

@@ -390,25 +390,27 @@ void cm_gateway_outcomes(gateway_t *self, const void *bytes, size_t len)
     cm_gateway_pump(self);
 }
 
-size_t cm_gateway_in_hand(const gateway_t *self, bool device_only)
+size_t cm_gateway_in_hand(const gateway_t *self, cm_in_hand_t *ret_in_hand)
 {
-    size_t count = 0;
+    *ret_in_hand = (cm_in_hand_t){0};
     for (size_t i = 0; i < self->source_count; i++) {
         const source_t *source = &self->sources[i];
-        if (device_only && !source->table->device_ledger)
-            continue;
+        size_t *count = &ret_in_hand->flows[source->table->flow];
         for (unsigned s = 0; s < source->worker->shard_count; s++) {
             const shard_t *shard = &source->worker->shards[s];
-            count += shard->pending[source->place].builder.count;
+            *count += shard->pending[source->place].builder.count;
             for (size_t b = 0; b < CM_BATCHES_IN_FLIGHT; b++)
                 if (shard->batches[b].source == source)
-                    count += shard->batches[b].count;
+                    *count += shard->batches[b].count;
         }
     }
     const publish_t *publish, *next;
     HASH_ITER(hh, self->publishes, publish, next)
     {
-        count += !device_only || publish->source->table->device_ledger;
+        ret_in_hand->flows[publish->source->table->flow]++;
     }
-    return count;
+    size_t all = 0;
+    for (int flow = 0; flow < CM_FLOW_COUNT; flow++)
+        all += ret_in_hand->flows[flow];
+    return all;
 }

@@ -98,7 +98,7 @@ struct gateway {
     publish_t *publishes; /* hash by token */
     publish_t *publishes_by_lease;
     uint64_t next_token, next_batch;
-    cm_ledger_t ledger; /* retrying and in_flight are worked out for each snapshot */
+    cm_ledgers_t ledgers; /* retrying and in_flight are worked out for each snapshot */
     int64_t retry_balance;
     bool link_up, draining, drained;
     cm_error_t link_error;  /* why it is down; CM_OK = the broker has not said a word */
@@ -128,7 +128,11 @@ void cm_gateway_outcomes(gateway_t *self, const void *frame, size_t len);
 void cm_gateway_lapsed(gateway_t *self, cm_lease_t lease);
 void cm_gateway_release_pending(gateway_t *self, shard_t *shard);
 void cm_gateway_release_batches(gateway_t *self, shard_t *shard);
-size_t cm_gateway_in_hand(const gateway_t *self, bool device_only);
+/* By flow, and in all. */
+typedef struct {
+    size_t flows[CM_FLOW_COUNT];
+} cm_in_hand_t;
+size_t cm_gateway_in_hand(const gateway_t *self, cm_in_hand_t *ret_in_hand);
 
 /* ---- publishing (gateway_publish.c) ---------------------------------------------------------- */
 
@@ -149,6 +153,6 @@ void cm_gateway_ledger_received(gateway_t *self, const source_t *source);
 /* A delivery reached its end here: published and acknowledged, acknowledged, or given back. */
 void cm_gateway_ledger_ended(gateway_t *self, source_t *source, cm_outcome_kind_t kind,
                              uint64_t count);
-void cm_gateway_ledger_balance(gateway_t *self); /* complete self->ledger */
+void cm_gateway_ledger_balance(gateway_t *self); /* complete self->ledgers */
 void cm_gateway_ledger_report(gateway_t *self);
 #endif

@@ -41,17 +41,14 @@ cm_status_t cm_monitor_get(const char *address, const char *path, int timeout_ms
     return CM_OK;
 }
 
-cm_status_t cm_monitor_parse_ledger(const char *json, cm_ledger_t *ret_ledger, cm_error_t *err)
+/* -1 unless all of the balance is there. */
+static int read_ledger(json_t *object, cm_ledger_t *ret_ledger)
 {
-    json_t *root = json_loads(json, 0, NULL);
-    json_int_t received = -1, applied = 0, stale = 0, duplicate = 0, dropped = 0, retrying = 0,
+    json_int_t received = 0, applied = 0, stale = 0, duplicate = 0, dropped = 0, retrying = 0,
                dead = 0, in_flight = 0;
-    int bad = json_unpack(root, "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "received", &received,
+    int bad = json_unpack(object, "{s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "received", &received,
                           "applied", &applied, "stale", &stale, "duplicate", &duplicate, "dropped",
                           &dropped, "retrying", &retrying, "dead", &dead, "in_flight", &in_flight);
-    json_decref(root);
-    if (bad)
-        return cm_error_set(err, CM_PERMANENT, "malformed", "this is no ledger");
     *ret_ledger = (cm_ledger_t){.received = (uint64_t)received,
                                 .applied = (uint64_t)applied,
                                 .stale = (uint64_t)stale,
@@ -60,5 +57,20 @@ cm_status_t cm_monitor_parse_ledger(const char *json, cm_ledger_t *ret_ledger, c
                                 .retrying = (uint64_t)retrying,
                                 .dead = (uint64_t)dead,
                                 .in_flight = (uint64_t)in_flight};
+    return bad;
+}
+
+cm_status_t cm_monitor_parse_ledgers(const char *json, cm_ledgers_t *ret_ledgers, cm_error_t *err)
+{
+    json_t *root = json_loads(json, 0, NULL), *flows = json_object_get(root, "flows");
+    cm_ledgers_t ledgers = {0};
+    int bad = 0;
+    for (int flow = 0; !bad && flow < CM_FLOW_COUNT; flow++)
+        bad = read_ledger(json_object_get(flows, cm_flow_name((cm_flow_t)flow)),
+                          &ledgers.flows[flow]);
+    json_decref(root);
+    if (bad)
+        return cm_error_set(err, CM_PERMANENT, "malformed", "this is no ledger");
+    *ret_ledgers = ledgers;
     return CM_OK;
 }

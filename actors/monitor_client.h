@@ -8,7 +8,7 @@
 /* GET http://address/path into out; CM_UNAVAILABLE unless the answer is 200 within timeout_ms. */
 cm_status_t cm_monitor_get(const char *address, const char *path, int timeout_ms, cm_buffer_t *out,
                            cm_error_t *err);
-/* The ledger out of the JSON of GET /ledger or `run --print-ledger`. CM_PERMANENT when it is none.
- */
-cm_status_t cm_monitor_parse_ledger(const char *json, cm_ledger_t *ret_ledger, cm_error_t *err);
+/* The ledgers out of the JSON of GET /ledger or `run --print-ledger`, but for what stands beside
+ * the balance. CM_PERMANENT when it is none. */
+cm_status_t cm_monitor_parse_ledgers(const char *json, cm_ledgers_t *ret_ledgers, cm_error_t *err);
 #endif

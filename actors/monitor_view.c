@@ -22,7 +22,7 @@ typedef struct {
     int64_t since_ms;                 /* epoch */
     int64_t beat_ms;                  /* monotonic */
     char error[CM_ERROR_MESSAGE_MAX]; /* the last one told */
-    cm_ledger_t ledger, former;       /* former: what its former lives brought to an end */
+    cm_ledgers_t ledgers, former;     /* former: what its former lives brought to an end */
     UT_hash_handle hh;                /* by name, kept sorted */
 } actor_t;
 
@@ -129,37 +129,40 @@ static void take_state(actor_t *actor, const cm_report_t *report, cm_moment_t no
 }
 
 /* One life of a source never takes back what it brought to an end. */
-static bool is_new_life(const cm_ledger_t *now, const cm_ledger_t *before)
+static bool took_back(const cm_ledger_t *now, const cm_ledger_t *before)
 {
     return now->applied < before->applied || now->stale < before->stale ||
            now->duplicate < before->duplicate || now->dropped < before->dropped ||
            now->dead < before->dead;
 }
 
-static void add(cm_ledger_t *sum, const cm_ledger_t *more)
+static bool is_new_life(const cm_ledgers_t *now, const cm_ledgers_t *before)
 {
-    sum->received += more->received;
-    sum->applied += more->applied;
-    sum->stale += more->stale;
-    sum->duplicate += more->duplicate;
-    sum->dropped += more->dropped;
-    sum->retrying += more->retrying;
-    sum->dead += more->dead;
-    sum->in_flight += more->in_flight;
-    sum->deferred_total += more->deferred_total;
-    sum->released_total += more->released_total;
-    sum->retried_total += more->retried_total;
+    for (int flow = 0; flow < CM_FLOW_COUNT; flow++)
+        if (took_back(&now->flows[flow], &before->flows[flow]))
+            return true;
+    return false;
 }
 
-static void take_ledger(actor_t *actor, const cm_ledger_t *ledger)
+static void add(cm_ledgers_t *sum, const cm_ledgers_t *more)
 {
-    if (is_new_life(ledger, &actor->ledger)) {
-        cm_ledger_t ended = actor->ledger;
-        ended.retrying = ended.in_flight = 0;
-        ended.received = ended.applied + ended.stale + ended.duplicate + ended.dropped + ended.dead;
-        add(&actor->former, &ended);
+    for (int flow = 0; flow < CM_FLOW_COUNT; flow++)
+        cm_ledger_add(&sum->flows[flow], &more->flows[flow]);
+}
+
+static void take_ledgers(actor_t *actor, const cm_ledgers_t *ledgers)
+{
+    if (is_new_life(ledgers, &actor->ledgers)) {
+        cm_ledgers_t all_ended = actor->ledgers;
+        for (int flow = 0; flow < CM_FLOW_COUNT; flow++) {
+            cm_ledger_t *ended = &all_ended.flows[flow];
+            ended->retrying = ended->in_flight = 0;
+            ended->received =
+                ended->applied + ended->stale + ended->duplicate + ended->dropped + ended->dead;
+        }
+        add(&actor->former, &all_ended);
     }
-    actor->ledger = *ledger;
+    actor->ledgers = *ledgers;
 }
 
 cm_status_t cm_monitor_view_put(cm_monitor_view_t *self, const cm_report_t *report, cm_moment_t now,
@@ -174,7 +177,7 @@ cm_status_t cm_monitor_view_put(cm_monitor_view_t *self, const cm_report_t *repo
         take_state(actor, report, now);
         break;
     case CM_REPORT_LEDGER:
-        take_ledger(actor, &report->ledger);
+        take_ledgers(actor, &report->ledgers);
         break;
     case CM_REPORT_METRICS:
         return cm_metrics_board_put(self->board, report->metrics.ptr, report->metrics.len,
@@ -229,12 +232,12 @@ bool cm_monitor_view_ready(const cm_monitor_view_t *self, bool verbose, cm_buffe
 
 /* ---- the ledger ----------------------------------------------------------------------------- */
 
-cm_ledger_t cm_monitor_view_ledger(const cm_monitor_view_t *self)
+cm_ledgers_t cm_monitor_view_ledgers(const cm_monitor_view_t *self)
 {
-    cm_ledger_t sum = {0};
+    cm_ledgers_t sum = {0};
     for (const actor_t *actor = self->actors; actor; actor = actor->hh.next) {
         add(&sum, &actor->former);
-        add(&sum, &actor->ledger);
+        add(&sum, &actor->ledgers);
     }
     return sum;
 }
@@ -263,19 +266,29 @@ static void list_counts(const cm_ledger_t *ledger, bucket_t ret_counts[COUNTS])
     memcpy(ret_counts, counts, sizeof counts);
 }
 
-void cm_monitor_view_ledger_json(const cm_monitor_view_t *self, cm_buffer_t *out)
+static json_t *ledger_object(const cm_ledger_t *ledger)
 {
-    cm_ledger_t ledger = cm_monitor_view_ledger(self);
     bucket_t counts[COUNTS];
-    list_counts(&ledger, counts);
-    int64_t drift = cm_ledger_drift(&ledger);
+    list_counts(ledger, counts);
     json_t *object = json_object();
     for (size_t i = 0; i < COUNTS; i++)
         json_object_set_new(object, counts[i].name, json_integer((json_int_t)counts[i].count));
-    json_object_set_new(object, "drift", json_integer(drift));
-    json_object_set_new(object, "balanced", json_boolean(drift == 0));
-    CM_CLEANUP(cm_free) char *text = json_dumps(object, JSON_COMPACT);
-    json_decref(object);
+    json_object_set_new(object, "drift", json_integer(cm_ledger_drift(ledger)));
+    return object;
+}
+
+void cm_monitor_view_ledger_json(const cm_monitor_view_t *self, cm_buffer_t *out)
+{
+    cm_ledgers_t ledgers = cm_monitor_view_ledgers(self);
+    cm_ledger_t sum = cm_ledgers_sum(&ledgers);
+    json_t *root = ledger_object(&sum), *flows = json_object();
+    for (int flow = 0; flow < CM_FLOW_COUNT; flow++)
+        json_object_set_new(flows, cm_flow_name((cm_flow_t)flow),
+                            ledger_object(&ledgers.flows[flow]));
+    json_object_set_new(root, "balanced", json_boolean(cm_ledgers_balanced(&ledgers)));
+    json_object_set_new(root, "flows", flows);
+    CM_CLEANUP(cm_free) char *text = json_dumps(root, JSON_COMPACT);
+    json_decref(root);
     if (!text)
         abort();
     cm_buffer_printf(out, "%s", text);
@@ -338,18 +351,28 @@ static void set_states(cm_metrics_t *own, const cm_monitor_view_t *self)
     }
 }
 
-static void set_ledger(cm_metrics_t *own, const cm_monitor_view_t *self)
+static void set_flow(cm_metrics_t *own, const char *flow, const cm_ledger_t *ledger)
 {
-    cm_ledger_t ledger = cm_monitor_view_ledger(self);
     bucket_t counts[COUNTS];
-    list_counts(&ledger, counts);
-    for (size_t i = 0; i < BUCKETS; i++)
-        set_labelled(own, "client_manager_ledger",
-                     "Device events received, and what has become of them.", "bucket",
-                     counts[i].name, (double)counts[i].count);
-    set_gauge(own, "client_manager_ledger_drift",
-              "Device events received minus all other buckets; 0 when balanced.", "",
-              (double)cm_ledger_drift(&ledger));
+    list_counts(ledger, counts);
+    for (size_t i = 0; i < BUCKETS; i++) {
+        CM_CLEANUP(cm_buffer_destroy) cm_buffer_t labels = {0};
+        cm_metrics_label(&labels, "flow", flow);
+        cm_metrics_label(&labels, "bucket", counts[i].name);
+        set_gauge(own, "client_manager_ledger",
+                  "Messages received, and what has become of them, by flow.",
+                  cm_buffer_text(&labels), (double)counts[i].count);
+    }
+    set_labelled(own, "client_manager_ledger_drift",
+                 "Messages received minus all other buckets; 0 when balanced.", "flow", flow,
+                 (double)cm_ledger_drift(ledger));
+}
+
+static void set_ledgers(cm_metrics_t *own, const cm_monitor_view_t *self)
+{
+    cm_ledgers_t ledgers = cm_monitor_view_ledgers(self);
+    for (int flow = 0; flow < CM_FLOW_COUNT; flow++)
+        set_flow(own, cm_flow_name((cm_flow_t)flow), &ledgers.flows[flow]);
 }
 
 void cm_monitor_view_metrics(cm_monitor_view_t *self, cm_moment_t now, bool openmetrics,
@@ -358,7 +381,7 @@ void cm_monitor_view_metrics(cm_monitor_view_t *self, cm_moment_t now, bool open
     /* A fresh set each time: a series that is not told again, as a former state, is gone. */
     CM_CLEANUP(cm_metrics_destroy) cm_metrics_t *own = cm_metrics_new("monitor");
     set_states(own, self);
-    set_ledger(own, self);
+    set_ledgers(own, self);
     set_labelled(own, "client_manager_build_info", "1, with the version as label.", "version",
                  self->version, 1);
     set_gauge(own, "process_resident_memory_bytes", "Resident memory size in bytes.", "",

@@ -3,10 +3,12 @@
  * /livez    no expected actor is silent for longer than beat_timeout_ms (counted from the monitor's
  *           own start for one that never spoke). Touches no dependency.
  * /readyz   every expected actor is running; verbose: one line an actor with state, since, last
- * error /metrics  what the actors count, the ledger, states, and the process itself /ledger   the
- * sum over all sources A source that starts anew counts from zero: what its former life brought to
- * an end stays in the sum; what it only held (in flight, retrying) comes in again as received and
- * is left out.
+ * error
+ * /metrics  what the actors count, the ledger by flow, states, and the process itself
+ * /ledger   JSON: the sum over all flows, and each in "flows"; balanced only if each of them is
+ *
+ * A source that starts anew counts from zero: what its former life brought to an end stays in the
+ * sum; what it only held (in flight, retrying) comes in again as received and is left out.
  */
 #ifndef CM_ACTORS_MONITOR_VIEW_H
 #define CM_ACTORS_MONITOR_VIEW_H
@@ -31,7 +33,7 @@ void cm_monitor_view_destroy(cm_monitor_view_t **self_p);
 /* Take a report in. CM_PERMANENT when its source has no name or its metrics are malformed. */
 cm_status_t cm_monitor_view_put(cm_monitor_view_t *self, const cm_report_t *report, cm_moment_t now,
                                 cm_error_t *err);
-cm_ledger_t cm_monitor_view_ledger(const cm_monitor_view_t *self);
+cm_ledgers_t cm_monitor_view_ledgers(const cm_monitor_view_t *self);
 
 /* Each appends its text to out. */
 bool cm_monitor_view_live(const cm_monitor_view_t *self, cm_moment_t now, cm_buffer_t *out);

@@ -78,9 +78,9 @@ void cm_reporter_tick(cm_reporter_t *self)
     send_metrics(self);
 }
 
-void cm_reporter_ledger(cm_reporter_t *self, const cm_ledger_t *ledger)
+void cm_reporter_ledgers(cm_reporter_t *self, const cm_ledgers_t *ledgers)
 {
     send_report(self, &(cm_report_t){.kind = CM_REPORT_LEDGER,
                                      .source = cm_str(self->source),
-                                     .ledger = *ledger});
+                                     .ledgers = *ledgers});
 }

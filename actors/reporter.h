@@ -31,5 +31,5 @@ void cm_reporter_state(cm_reporter_t *self, cm_actor_state_t state, const char *
 bool cm_reporter_due(const cm_reporter_t *self);
 /* Send state and metrics if the interval is over. */
 void cm_reporter_tick(cm_reporter_t *self);
-void cm_reporter_ledger(cm_reporter_t *self, const cm_ledger_t *ledger);
+void cm_reporter_ledgers(cm_reporter_t *self, const cm_ledgers_t *ledgers);
 #endif

@@ -70,7 +70,7 @@ static void append_ack(worker_t *self, const redisReply *reply)
         abort();
     argv[0] = "XACK";
     argv[1] = self->stream;
-    argv[2] = CM_BENCH_GROUP;
+    argv[2] = cm_bench_group_name(self->bench);
     for (size_t i = 0; i < count; i++) {
         if (i >= 3)
             argv[i] = entries->element[i - 3]->element[0]->str;
@@ -107,8 +107,8 @@ static bool read_next(worker_t *self, read_t *slot)
     if (slot->reply)
         append_ack(self, slot->reply);
     redisAppendCommand(self->redis, "XREADGROUP GROUP %s floor-%u COUNT %lu STREAMS %s >",
-                       CM_BENCH_GROUP, self->number, (unsigned long)self->bench->count,
-                       self->stream);
+                       cm_bench_group_name(self->bench), self->number,
+                       (unsigned long)self->bench->count, self->stream);
     if (slot->reply) {
         freeReplyObject(cm_bench_reply(self->redis));
         freeReplyObject(slot->reply);

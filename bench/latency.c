@@ -52,7 +52,8 @@ static void publish(cm_bench_t *bench, redisContext *redis, uint64_t total)
         unsigned sent = 0;
         for (; i < total && (first + i) * 1000 / rate <= passed_ms; i++, sent++) {
             cm_traffic_event(&bench->traffic, first + i, &body);
-            redisAppendCommand(redis, "XADD %s * data %b", CM_BENCH_GROUP, body.data, body.len);
+            redisAppendCommand(redis, "XADD %s * data %b", cm_bench_group_name(bench), body.data,
+                               body.len);
         }
         for (; sent; sent--)
             freeReplyObject(cm_bench_reply(redis));

@@ -70,11 +70,13 @@ static cm_bench_rows_t count_rows(PGconn *pg)
 {
     PGresult *result =
         ask(pg, "SELECT coalesce(sum(n_tup_ins), 0)::bigint, coalesce(sum(n_tup_upd), 0)::bigint, "
-                "coalesce(sum(n_tup_hot_upd), 0)::bigint FROM pg_stat_user_tables "
+                "coalesce(sum(n_tup_hot_upd), 0)::bigint, coalesce(sum(n_tup_del), 0)::bigint "
+                "FROM pg_stat_user_tables "
                 "WHERE relname = 'devices' AND schemaname LIKE 'tenant\\_%'");
     cm_bench_rows_t rows = {.inserted = cm_pg_i64(result, 0, 0),
                             .updated = cm_pg_i64(result, 0, 1),
-                            .hot = cm_pg_i64(result, 0, 2)};
+                            .hot = cm_pg_i64(result, 0, 2),
+                            .deleted = cm_pg_i64(result, 0, 3)};
     PQclear(result);
     return rows;
 }
@@ -140,12 +142,13 @@ void cm_bench_measure_print(cm_bench_measure_t *self, uint64_t events, const cha
     printf("{%s, \"events\": %" PRIu64 ", \"seconds\": %.4f, \"rate\": %.1f, "
            "\"client_us\": %.3f, \"postgres_us\": %.3f, \"redis_us\": %.3f, "
            "\"peak_rss_kb\": %" PRId64 ", \"inserted\": %" PRId64 ", \"updated\": %" PRId64
-           ", \"hot\": %" PRId64 "%s%s}\n",
+           ", \"hot\": %" PRId64 ", \"deleted\": %" PRId64 "%s%s}\n",
            self->bench->label, events, seconds, each / seconds,
            (double)(after->client_us - before->client_us) / each,
            (double)(after->postgres_us - before->postgres_us) / each,
            (double)(after->redis_us - before->redis_us) / each, self->peak_rss_kb,
            self->rows_after.inserted - self->rows_before.inserted,
            self->rows_after.updated - self->rows_before.updated,
-           self->rows_after.hot - self->rows_before.hot, *more ? ", " : "", more);
+           self->rows_after.hot - self->rows_before.hot,
+           self->rows_after.deleted - self->rows_before.deleted, *more ? ", " : "", more);
 }

@@ -12,7 +12,7 @@ typedef struct {
 } cm_bench_cpu_t;
 
 typedef struct {
-    int64_t inserted, updated, hot;
+    int64_t inserted, updated, hot, deleted;
 } cm_bench_rows_t;
 
 typedef struct {

@@ -1,7 +1,8 @@
-/* prefill - what a run finds: `tables` makes tenants and their devices, `stream` the events.
+/* prefill - what a run finds: `tables` makes tenants and their devices, `stream` the messages.
  *
  *   bench_prefill OPTION... tables     schemas, and every known device in its table
- *   bench_prefill OPTION... stream     a new stream and group with the events first .. first +
+ *   bench_prefill OPTION... restore    every known device again, just before message `first`
+ *   bench_prefill OPTION... stream     a new stream and group with the messages first .. first +
  * events
  */
 #include "bench/batch.h"
@@ -99,6 +100,17 @@ static void fill_tables(const cm_bench_t *bench)
     cm_pg_destroy(&pg);
 }
 
+/* What a run of deletions took is registered anew: newer than these, older than those to come. */
+static void restore_devices(const cm_bench_t *bench)
+{
+    cm_bench_t then = *bench;
+    uint64_t rate = bench->traffic.rate ? bench->traffic.rate : 1000;
+    cm_pg_t *pg = cm_bench_connect_pg(bench, "client-manager bench prefill");
+    then.traffic.base_ms += (int64_t)(bench->first * 1000 / rate);
+    write_devices(&then, pg);
+    cm_pg_destroy(&pg);
+}
+
 /* Whatever a former run left is gone, also in streams that this one does not use. */
 static void new_streams(const cm_bench_t *bench, redisContext *redis)
 {
@@ -106,7 +118,7 @@ static void new_streams(const cm_bench_t *bench, redisContext *redis)
     freeReplyObject(redisCommand(redis, "FLUSHALL"));
     for (unsigned shard = 0; shard == 0 || shard < bench->streams; shard++) {
         redisAppendCommand(redis, "XGROUP CREATE %s %s 0 MKSTREAM",
-                           cm_bench_stream(bench, shard, key), CM_BENCH_GROUP);
+                           cm_bench_stream(bench, shard, key), cm_bench_group_name(bench));
         freeReplyObject(cm_bench_reply(redis));
     }
 }
@@ -130,7 +142,7 @@ static void fill_stream(const cm_bench_t *bench)
     for (uint64_t i = 0; i < bench->events;) {
         unsigned sent = 0;
         for (; sent < PIPELINE && i < bench->events; sent++, i++) {
-            cm_traffic_event(&bench->traffic, bench->first + i, &body);
+            cm_bench_message(bench, bench->first + i, &body);
             bytes += body.len;
             append_event(bench, redis, &body);
         }
@@ -147,12 +159,14 @@ int main(int argc, char **argv)
     cm_bench_t bench;
     cm_bench_parse(&bench, argc, argv);
     if (!bench.command[0] || bench.command[1])
-        cm_bench_fail("give one of: tables stream");
+        cm_bench_fail("give one of: tables restore stream");
     if (strcmp(bench.command[0], "tables") == 0)
         fill_tables(&bench);
     else if (strcmp(bench.command[0], "stream") == 0)
         fill_stream(&bench);
+    else if (strcmp(bench.command[0], "restore") == 0)
+        restore_devices(&bench);
     else
-        cm_bench_fail("give one of: tables stream");
+        cm_bench_fail("give one of: tables restore stream");
     return 0;
 }

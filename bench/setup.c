@@ -1,5 +1,6 @@
 #include "bench/setup.h"
 #include "actors/options.h"
+#include "runtime/cleanup.h"
 #include "runtime/redis.h"
 
 #include <getopt.h>
@@ -12,6 +13,7 @@ enum { TIMEOUT_MS = 120000, LOCK_TIMEOUT_MS = 30000, PREPARED_MAX = 5000 };
 
 typedef enum {
     OPTION_PG = 1,
+    OPTION_SUBJECT,
     OPTION_REDIS,
     OPTION_LABEL,
     OPTION_TENANTS,
@@ -34,6 +36,7 @@ typedef enum {
 
 static const struct option words[] = {
     {"pg", required_argument, NULL, OPTION_PG},
+    {"subject", required_argument, NULL, OPTION_SUBJECT},
     {"redis", required_argument, NULL, OPTION_REDIS},
     {"label", required_argument, NULL, OPTION_LABEL},
     {"tenants", required_argument, NULL, OPTION_TENANTS},
@@ -81,11 +84,24 @@ static uint64_t number(const char *text)
     return value;
 }
 
+static const char *const subjects[] = {"devices", "verdicts", "deletions"};
+
+static cm_bench_subject_t subject(const char *text)
+{
+    for (size_t i = 0; i < CM_LENGTH(subjects); i++)
+        if (strcmp(subjects[i], text) == 0)
+            return (cm_bench_subject_t)i;
+    cm_bench_fail("there is no subject \"%s\"", text);
+}
+
 static void take(cm_bench_t *self, option_t option, const char *text)
 {
     switch (option) {
     case OPTION_PG:
         self->postgres = text;
+        break;
+    case OPTION_SUBJECT:
+        self->subject = subject(text);
         break;
     case OPTION_REDIS:
         self->redis = text;
@@ -198,12 +214,35 @@ redisReply *cm_bench_reply(redisContext *redis)
     return typed;
 }
 
+const char *cm_bench_group_name(const cm_bench_t *self)
+{
+    static const char *const names[] = {CM_BENCH_PREFIX ".writer",
+                                        CM_BENCH_PREFIX ".push-token-status",
+                                        CM_BENCH_PREFIX ".contact-deletion"};
+    return names[self->subject];
+}
+
+void cm_bench_message(const cm_bench_t *self, uint64_t i, cm_buffer_t *body)
+{
+    switch (self->subject) {
+    case CM_BENCH_DEVICES:
+        cm_traffic_event(&self->traffic, i, body);
+        break;
+    case CM_BENCH_VERDICTS:
+        cm_traffic_verdict(&self->traffic, i, body);
+        break;
+    case CM_BENCH_DELETIONS:
+        cm_traffic_contact_deletion(&self->traffic, i, body);
+        break;
+    }
+}
+
 const char *cm_bench_stream(const cm_bench_t *self, unsigned shard, char key[CM_BENCH_STREAM_MAX])
 {
     if (self->streams)
-        snprintf(key, CM_BENCH_STREAM_MAX, "%s:%u", CM_BENCH_GROUP, shard);
+        snprintf(key, CM_BENCH_STREAM_MAX, "%s:%u", cm_bench_group_name(self), shard);
     else
-        snprintf(key, CM_BENCH_STREAM_MAX, "%s", CM_BENCH_GROUP);
+        snprintf(key, CM_BENCH_STREAM_MAX, "%s", cm_bench_group_name(self));
     return key;
 }
 

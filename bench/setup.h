@@ -13,14 +13,17 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#define CM_BENCH_GROUP  "client-manager.writer" /* stream and group */
+#define CM_BENCH_PREFIX "client-manager"
 #define CM_BENCH_SCHEMA "client_manager"
 
+typedef enum { CM_BENCH_DEVICES, CM_BENCH_VERDICTS, CM_BENCH_DELETIONS } cm_bench_subject_t;
+
 typedef struct {
+    cm_bench_subject_t subject;   /* what the messages are */
     const char *postgres, *redis; /* addresses */
     const char *label;            /* JSON members that go into the result as they are */
     cm_traffic_t traffic;
-    uint64_t first, events; /* events first .. first + events - 1 of the traffic */
+    uint64_t first, events; /* messages first .. first + events - 1 of the traffic */
     unsigned connections;   /* threads, each with one connection */
     size_t count;           /* messages read at once, changes written at once */
     int64_t seconds;
@@ -43,6 +46,10 @@ redisContext *cm_bench_connect_redis(const cm_bench_t *self);
 /* The next reply, which must not be an error; yours. */
 redisReply *cm_bench_reply(redisContext *redis);
 enum { CM_BENCH_STREAM_MAX = 64 };
+/* The subject's topic, as the service names it: stream and group. */
+const char *cm_bench_group_name(const cm_bench_t *self);
+/* Body of message i of the subject. */
+void cm_bench_message(const cm_bench_t *self, uint64_t i, cm_buffer_t *body);
 /* Key of stream number `shard` of bench->streams; returns key. */
 const char *cm_bench_stream(const cm_bench_t *self, unsigned shard, char key[CM_BENCH_STREAM_MAX]);
 /* How many entries the group has been given so far, over all streams, and how many of these are not

@@ -53,14 +53,15 @@ static void follow(cm_bench_measure_t *measure, const cm_bench_child_t *child, r
  */
 static void explain(const cm_bench_t *bench, cm_buffer_t *output, cm_buffer_t *more)
 {
-    cm_ledger_t ledger;
+    cm_ledgers_t ledgers;
     const char *text = cm_buffer_text(output);
     if (*text != '{') {
         cm_buffer_printf(more, "%.*s", (int)strcspn(text, "\n"), text);
         return;
     }
     cm_error_t err = {0};
-    cm_bench_must(cm_monitor_parse_ledger(text, &ledger, &err), &err, "ledger");
+    cm_bench_must(cm_monitor_parse_ledgers(text, &ledgers, &err), &err, "ledger");
+    cm_ledger_t ledger = cm_ledgers_sum(&ledgers);
     if (ledger.applied + ledger.stale + ledger.duplicate != bench->events || ledger.in_flight)
         cm_bench_fail("the ledger tells another story than the stream: %s", text);
     cm_buffer_printf(more,

@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-/* A LEDGER frame lists the counters in this order; append only. */
+/* A LEDGER frame lists the counters of each flow in this order; append only. */
 static const size_t ledger_offsets[] = {
     offsetof(cm_ledger_t, received),       offsetof(cm_ledger_t, applied),
     offsetof(cm_ledger_t, stale),          offsetof(cm_ledger_t, duplicate),
@@ -16,9 +16,16 @@ static const size_t ledger_offsets[] = {
 _Static_assert(sizeof(cm_ledger_t) == CM_LENGTH(ledger_offsets) * sizeof(uint64_t),
                "every counter of the ledger travels");
 
+enum { COUNTERS = CM_LENGTH(ledger_offsets), ALL_COUNTERS = CM_FLOW_COUNT * COUNTERS };
+
 static uint64_t *counter(const cm_ledger_t *ledger, size_t i)
 {
     return (uint64_t *)((char *)ledger + ledger_offsets[i]);
+}
+
+static uint64_t *counter_of_all(const cm_ledgers_t *ledgers, size_t i)
+{
+    return counter(&ledgers->flows[i / COUNTERS], i % COUNTERS);
 }
 
 const char *cm_actor_state_name(cm_actor_state_t state)
@@ -44,6 +51,29 @@ int64_t cm_ledger_drift(const cm_ledger_t *ledger)
                      ledger->dropped - ledger->retrying - ledger->dead - ledger->in_flight);
 }
 
+void cm_ledger_add(cm_ledger_t *sum, const cm_ledger_t *more)
+{
+    for (size_t i = 0; i < COUNTERS; i++)
+        *counter(sum, i) += *counter(more, i);
+}
+
+cm_ledger_t cm_ledgers_sum(const cm_ledgers_t *ledgers)
+{
+    cm_ledger_t sum = {0};
+    for (int flow = 0; flow < CM_FLOW_COUNT; flow++)
+        if (flow != CM_FLOW_DEAD_LETTERS)
+            cm_ledger_add(&sum, &ledgers->flows[flow]);
+    return sum;
+}
+
+bool cm_ledgers_balanced(const cm_ledgers_t *ledgers)
+{
+    for (int flow = 0; flow < CM_FLOW_COUNT; flow++)
+        if (cm_ledger_drift(&ledgers->flows[flow]) != 0)
+            return false;
+    return true;
+}
+
 /* Elements of a frame of this kind: kind and source, then what the kind tells. */
 static size_t elements_of(cm_report_kind_t kind)
 {
@@ -51,7 +81,7 @@ static size_t elements_of(cm_report_kind_t kind)
     case CM_REPORT_STATE:
         return 2 + 2;
     case CM_REPORT_LEDGER:
-        return 2 + CM_LENGTH(ledger_offsets);
+        return 2 + ALL_COUNTERS;
     case CM_REPORT_METRICS:
         break;
     }
@@ -70,8 +100,8 @@ void cm_report_encode(const cm_report_t *report, cm_buffer_t *out)
         cm_frame_pack_text(&packer, report->text);
         break;
     case CM_REPORT_LEDGER:
-        for (size_t i = 0; i < CM_LENGTH(ledger_offsets); i++)
-            msgpack_pack_uint64(&packer, *counter(&report->ledger, i));
+        for (size_t i = 0; i < ALL_COUNTERS; i++)
+            msgpack_pack_uint64(&packer, *counter_of_all(&report->ledgers, i));
         break;
     case CM_REPORT_METRICS:
         cm_frame_pack_text(&packer, report->metrics);
@@ -95,8 +125,8 @@ cm_status_t cm_report_decode(const void *frame, size_t len, cm_report_t *ret_rep
         report.text = cm_frame_text(&reader);
         break;
     case CM_REPORT_LEDGER:
-        for (size_t i = 0; i < CM_LENGTH(ledger_offsets); i++)
-            *counter(&report.ledger, i) = cm_frame_u64(&reader, UINT64_MAX);
+        for (size_t i = 0; i < ALL_COUNTERS; i++)
+            *counter_of_all(&report.ledgers, i) = cm_frame_u64(&reader, UINT64_MAX);
         break;
     case CM_REPORT_METRICS:
         report.metrics = cm_frame_text(&reader);

@@ -6,25 +6,41 @@
 
 #define TOPIC(name) CM_SUBSCRIPTION_##name
 static const cm_subscription_t table[CM_SUBSCRIPTION_COUNT] = {
-    /* id, suffix, sub-worker, retry, reject, device ledger */
-    {TOPIC(WRITER), "writer", "writer", TOPIC(REPUBLISHER), TOPIC(WRITER_ERRORS), true},
+    /* id, suffix, sub-worker, retry, reject, flow */
+    {TOPIC(WRITER), "writer", "writer", TOPIC(REPUBLISHER), TOPIC(WRITER_ERRORS), CM_FLOW_DEVICES},
     {TOPIC(REPUBLISHER), "republisher", "republisher", TOPIC(REPUBLISHER), TOPIC(WRITER_ERRORS),
-     true},
-    {TOPIC(WRITER_ERRORS), "writer-errors", "dead-letter", TOPIC(NONE), TOPIC(NONE), false},
+     CM_FLOW_DEVICES},
+    {TOPIC(WRITER_ERRORS), "writer-errors", "dead-letter", TOPIC(NONE), TOPIC(NONE),
+     CM_FLOW_DEAD_LETTERS},
     {TOPIC(PUSH_TOKEN_STATUS), "push-token-status", "push-token-status", TOPIC(NONE),
-     TOPIC(WRITER_ERRORS), false},
+     TOPIC(WRITER_ERRORS), CM_FLOW_TOKEN_STATUS},
     {TOPIC(WEB_PUSH_TOKEN_STATUS), "web-push-token-status", "push-token-status", TOPIC(NONE),
-     TOPIC(WRITER_ERRORS), false},
+     TOPIC(WRITER_ERRORS), CM_FLOW_TOKEN_STATUS},
     {TOPIC(ACTIVATE_CUSTOMER), "activate-customer", "tenant-activator", TOPIC(NONE),
-     TOPIC(WRITER_ERRORS), false},
+     TOPIC(WRITER_ERRORS), CM_FLOW_ACTIVATIONS},
     {TOPIC(ACCOUNT_DELETION), "account-deletion", "account-deletion", TOPIC(NONE),
-     TOPIC(WRITER_ERRORS), false},
+     TOPIC(WRITER_ERRORS), CM_FLOW_ACCOUNT_DELETIONS},
     {TOPIC(CONTACT_DELETION), "contact-deletion", "contact-deletion", TOPIC(NONE),
-     TOPIC(CONTACT_DELETION_ERRORS), false},
+     TOPIC(CONTACT_DELETION_ERRORS), CM_FLOW_CONTACT_DELETIONS},
     {TOPIC(CONTACT_DELETION_ERRORS), "contact-deletion-errors", "dead-letter", TOPIC(NONE),
-     TOPIC(NONE), false},
+     TOPIC(NONE), CM_FLOW_DEAD_LETTERS},
 };
 #undef TOPIC
+
+static const char *const flows[CM_FLOW_COUNT] = {
+    [CM_FLOW_DEVICES] = "devices",
+    [CM_FLOW_TOKEN_STATUS] = "token-status",
+    [CM_FLOW_ACTIVATIONS] = "activations",
+    [CM_FLOW_ACCOUNT_DELETIONS] = "account-deletions",
+    [CM_FLOW_CONTACT_DELETIONS] = "contact-deletions",
+    [CM_FLOW_DEAD_LETTERS] = "dead-letters",
+};
+
+const char *cm_flow_name(cm_flow_t flow)
+{
+    assert(flow < CM_FLOW_COUNT);
+    return flows[flow];
+}
 
 const cm_subscription_t *cm_subscription(cm_subscription_id_t id)
 {

@@ -8,7 +8,6 @@
  */
 #ifndef CM_PROTO_SUBSCRIPTION_H
 #define CM_PROTO_SUBSCRIPTION_H
-#include <stdbool.h>
 #include <stddef.h>
 
 typedef enum {
@@ -25,14 +24,26 @@ typedef enum {
     CM_SUBSCRIPTION_COUNT
 } cm_subscription_id_t;
 
+/* What the ledger keeps apart: one balance a flow. A retry belongs to the flow of its message. */
+typedef enum {
+    CM_FLOW_DEVICES, /* writer and republisher together */
+    CM_FLOW_TOKEN_STATUS,
+    CM_FLOW_ACTIVATIONS,
+    CM_FLOW_ACCOUNT_DELETIONS,
+    CM_FLOW_CONTACT_DELETIONS,
+    CM_FLOW_DEAD_LETTERS, /* what was counted dead in another flow, on its way to the table */
+    CM_FLOW_COUNT
+} cm_flow_t;
+const char *cm_flow_name(cm_flow_t flow); /* "devices", "token-status", ... */
+
 typedef struct {
     cm_subscription_id_t id;
     const char *suffix;         /* "writer": the topic is prefix + "." + suffix */
     const char *subworker;      /* who consumes it: "writer", "dead-letter" */
     cm_subscription_id_t retry; /* topic of a retry; NONE: the delivery is deferred instead */
     cm_subscription_id_t
-        reject;         /* errors topic; NONE: an errors topic itself, nothing is rejected */
-    bool device_ledger; /* counted in the device ledger (writer and republisher) */
+        reject;     /* errors topic; NONE: an errors topic itself, nothing is rejected */
+    cm_flow_t flow; /* of the ledger */
 } cm_subscription_t;
 
 enum { CM_TOPIC_NAME_MAX = 128 };

@@ -1,7 +1,8 @@
 """generator.py - device events of many tenants from a seed, good and bad; knows no rule of the service.
 
 Traffic(seed, ...).next() gives (expect, body): "good", the errorCode a bad body must get, or
-"tenant-missing". The same arguments and clock give the same events.
+"tenant-missing". The same arguments and clock give the same events. Verdicts and contact deletions are
+made from these: see mixture.py.
 """
 import bisect
 import datetime
@@ -12,6 +13,7 @@ import random
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 CET = datetime.timezone(datetime.timedelta(hours=1))
 DAY_MS = 24 * 3600 * 1000
+LOYAL = 1_000_000  # contacts from here on are those of loyal devices
 TEXTS = ("", "1.0", "3.2.1", "Pixel 8", "iPhone15,2", "äöü ß", "日本語", "😀", "a\tb\n\"c\"\\", "'; --")
 
 
@@ -35,16 +37,18 @@ def tenant_names(count, start=0):
 
 class Traffic:
     """bad, unknown: shares; base_ms: time of the first event; step_ms: time from one to the next, on
-    average; devices: of the largest tenant."""
+    average; devices: of the largest tenant; loyal: of ten devices, how many have one contact for life;
+    again: share of push groups that hold the device's last token; made: the last good event."""
 
     def __init__(self, seed, tenants, base_ms, unknown=(), bad=0.01, unknown_share=0.01, devices=400,
-                 step_ms=0.5, removed=0.015, late_ms=10000, skew=0.7):
+                 step_ms=0.5, removed=0.015, late_ms=10000, skew=0.7, loyal=0, again=0):
         self.random = random.Random(seed)
         self.tenants, self.unknown = list(tenants), list(unknown)
         self.bad, self.unknown_share = bad, unknown_share if unknown else 0
         self.clock, self.step, self.late_ms, self.removed = float(base_ms), step_ms, late_ms, removed
         self.devices, self.last = devices, {}
-        self.skew = skew
+        self.skew, self.loyal, self.again = skew, loyal, again
+        self.made, self.tokens = None, {}
         self.weigh()
         self.kinds = {}  # how many of each bad kind
 
@@ -89,20 +93,30 @@ class Traffic:
             group["pushSettings"] = dict(members[:rnd.randint(0, 4)])
         return group
 
-    def push(self, mark):
+    def token(self, key, mark):
+        """A new one, or the last one again."""
+        rnd = self.random
+        if self.again and key in self.tokens and rnd.random() < self.again:
+            return self.tokens[key]
+        self.tokens[key] = f"{mark}-{rnd.getrandbits(64):016x}"
+        return self.tokens[key]
+
+    def push(self, key, mark):
         rnd = self.random
         form = rnd.random()
         if form < 0.05:
             return None
         if form < 0.15:
             return rnd.choice(({"token": None}, {"token": ""}, {}, {"addressType": "hms"}))
-        group = {"token": f"{mark}-{rnd.getrandbits(64):016x}"}
+        group = {"token": self.token(key, mark)}
         if rnd.random() < 0.5:
             group["addressType"] = rnd.choice(("fcm", "fcm-fid", "apns", "apns-sandbox", "hms", "webpush"))
         return group
 
-    def contact(self):
+    def contact(self, number):
         rnd = self.random
+        if number % 10 < self.loyal:
+            return {"contactId": LOYAL + number // 4, "contactFieldId": rnd.randint(1, 3)}
         form = rnd.random()
         if form < 0.05:
             return None
@@ -145,12 +159,22 @@ class Traffic:
         if groups & 1:
             event["device"] = self.device(mark)
         if groups & 2:
-            event["push"] = self.push(mark)
+            event["push"] = self.push(key, mark)
         if groups & 4:
-            event["contact"] = self.contact()
+            event["contact"] = self.contact(number)
         if rnd.random() < 0.02:
             event["unknown"] = {"customerId": 1, "device": [None]}
+        self.made = (key, ms, event)
         return event
+
+    def stranger(self):
+        """A good event of a device that no other event is about, nor a contact deletion: what is removed
+        takes its dead letters along, and these are to be found."""
+        while True:
+            event = self.good()
+            front, _, number = event["clientId"].rpartition("/")
+            if int(number) % 10 >= self.loyal:
+                return {**event, "clientId": f"{front}/bad-{self.random.getrandbits(48):012x}"}
 
     def dump(self, event):
         return json.dumps(event, ensure_ascii=self.random.random() < 0.3).encode()
@@ -160,7 +184,7 @@ class Traffic:
     def malformed(self):
         """(errorCode, body); ten kinds."""
         rnd = self.random
-        event = self.good()
+        event = self.stranger()
         text = self.dump(event)
         mark = f"{rnd.getrandbits(64):016x}"
         kinds = {
@@ -193,9 +217,10 @@ class Traffic:
         return "good", self.dump(self.good())
 
 
-def log_line(number, expect, body):
+def log_line(number, expect, body, topic="writer"):
+    entry = {"n": number, "expect": expect} if topic == "writer" else {"n": number, "topic": topic, "expect": expect}
     try:
-        return json.dumps({"n": number, "expect": expect, "body": body.decode()})
+        return json.dumps({**entry, "body": body.decode()})
     except UnicodeDecodeError:
         import base64
-        return json.dumps({"n": number, "expect": expect, "b64": base64.b64encode(body).decode()})
+        return json.dumps({**entry, "b64": base64.b64encode(body).decode()})

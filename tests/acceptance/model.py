@@ -2,24 +2,23 @@
 """model.py - what the tables must hold, derived from the published events alone.
 
 Shares nothing with the program under test and works the other way round: it keeps every event of a
-device and derives its row at the end, so the order of delivery cannot matter.
+device, every verdict about it and every deletion of its contact, and derives its row at the end, so the
+order of delivery cannot matter.
 
     model.py LOG                 rows and expected dead letters of an event log, one JSON line each
-    model.py --self-test         the rules by example, then permutations at random
+    model.py --self-test         the rules by example, then permutations at random: see self_test.py
 
 An event log is NDJSON. A line with "expect" is an event that was (or may have been) published:
-    {"n": 1, "expect": "good" | errorCode, "body": text}          "b64" instead of "body" for bytes
+    {"n": 1, "expect": "good" | errorCode, "body": text}          "b64" instead of "body" for bytes;
+                                                                  "topic" unless it is the writer's
     {"n": 1, "id": "1700000000000-0"}                             stored, under this id
 errorCode "tenant-missing" stands for an unknown tenant, which ends as exhausted.
 """
 import argparse
 import base64
 import datetime
-import itertools
 import json
-import random
 import re
-import sys
 
 DEVICE_FIELDS = ("platform", "applicationVersion", "deviceModel", "osVersion", "sdkVersion",
                  "language", "timezone", "pushSettings")
@@ -123,6 +122,68 @@ class Event:
             self.groups["contact"] = contact_group(event.get("contact"))
 
 
+class Verdict:
+    """key: (tenant, applicationCode); client, token: None when not given; status: None when it changes
+    no token; time: what the token's registration must not be newer than."""
+    __slots__ = ("key", "client", "token", "time", "status")
+
+    def __init__(self, body):
+        event = DECODER.decode(body)
+        self.key = (tenant_of(event.get("customerId")), event.get("applicationCode"))
+        self.client, self.token = text_of(event.get("clientId")), text_of(event.get("token"))
+        self.time, self.status = time_of(event.get("eventTime")), event.get("status")
+        answer = event.get("response")
+        if answer is not None:
+            provider, since = event.get("provider"), answer.get("timestamp")
+            self.status = status_of(provider, answer)
+            if provider == "apns" and self.status == "invalid" and since is not None:
+                self.time = min(self.time, time_of(since))
+
+
+# What the providers document as the end of a token: code, "" for none, and the HTTP statuses it comes
+# with, 0 for none. Of SNS and FCM some codes say so only together with a text.
+GONE = {
+    "fcm": {"UNREGISTERED": (404, 0), "messaging/registration-token-not-registered": (404, 0),
+            "messaging/invalid-registration-token": (400, 0)},
+    "apns": {"BadDeviceToken": (400, 0), "Unregistered": (410, 0), "ExpiredToken": (410, 0), "": (410,)},
+    "hms": {"80300007": (200, 400, 0)},
+    "webpush": {"": (404, 410), "404": (404,), "102": (404,), "410": (410,), "103": (410,), "105": (410,),
+                "106": (410,), "Unregistered": (410,), "ExpiredToken": (410,)},
+    "sns": {"EndpointDisabled": (400, 0), "EndpointDisabledException": (400, 0)},
+}
+GONE_BY_TEXT = {
+    ("fcm", "INVALID_ARGUMENT"): ((400, 0), "The registration token is not a valid FCM registration token"),
+    ("sns", "InvalidParameter"): ((400, 0), "No endpoint found for the target arn specified"),
+    ("sns", "InvalidParameterException"): ((400, 0), "No endpoint found for the target arn specified"),
+    ("sns", "NotFound"): ((404, 0), "Endpoint does not exist"),
+    ("sns", "NotFoundException"): ((404, 0), "Endpoint does not exist"),
+}
+TAKEN = {"fcm": (200,), "apns": (200,), "webpush": (200, 201, 202, 204), "sns": (200,)}
+
+
+def status_of(provider, answer):
+    """"valid", "invalid", or None: what is not documented to be either changes no token."""
+    http, code = int(answer.get("httpStatus") or 0), str(answer.get("errorCode") or "")
+    if provider == "hms" and code == "80000000" and http in (200, 0):
+        return "valid"
+    if not code and http in TAKEN.get(provider, ()):
+        return "valid"
+    if http in GONE[provider].get(code, ()):
+        return "invalid"
+    statuses, text = GONE_BY_TEXT.get((provider, code), ((), None))
+    return "invalid" if http in statuses and text in str(answer.get("detail") or "") else None
+
+
+class Deletion:
+    """Of a contact."""
+    __slots__ = ("tenant", "contact", "time")
+
+    def __init__(self, body):
+        event = DECODER.decode(body)
+        self.tenant, self.contact = tenant_of(event.get("customerId")), int(event.get("contactId"))
+        self.time = time_of(event.get("deletedAt"))
+
+
 # ---- the order rule -------------------------------------------------------------------------------
 
 def rank(columns):
@@ -131,9 +192,22 @@ def rank(columns):
                  for c in columns)
 
 
-def settle(events):
-    """The row of a device, given all its events: {group: (time, columns)}, and its last removal."""
-    removed = max((e.time for e in events if e.removed), default=None)
+def removals(events, deleted):
+    """Times of all removals of a device: those that say so, and the deletions of a contact that it was
+    linked to at or before that time."""
+    for event in events:
+        if event.removed:
+            yield event.time
+        elif "contact" in event.groups:
+            at = deleted.get(event.groups["contact"][0])
+            if at is not None and event.time <= at:
+                yield at
+
+
+def settle(events, deleted=None, verdicts=()):
+    """The row of a device, given all its events, {contact: time of its deletion} and the verdicts that
+    name it or its token: {group: (time, columns)}, its last removal, (status, time) of its token."""
+    removed = max(removals(events, deleted or {}), default=None)
     row = {}
     for group in GROUPS:
         values = [(e.time, rank(e.groups[group]), e.groups[group]) for e in events
@@ -142,140 +216,118 @@ def settle(events):
         if values:
             best = max(values, key=lambda v: v[:2])
             row[group] = (best[0], best[2])
-    return row, removed
+    return row, removed, judged(*row.get("push", (None, (None, None))), verdicts)
 
 
-def columns_of(row):
-    """As read from the table: (device_ms, 8 texts, push_ms, 2 texts, contact_ms, 2 integers)."""
+def judged(registered, columns, verdicts):
+    """The last verdict about this very registration of a token; of two at one time the one for it."""
+    token = columns[0]
+    said = [(v.time, v.status == "valid", v.status) for v in verdicts
+            if token is not None and v.status and v.token in (None, token) and v.time >= registered]
+    best = max(said, default=None)
+    return (best[2], best[0]) if best else (None, None)
+
+
+def columns_of(row, status=(None, None)):
+    """As read from the table: (device_ms, 8 texts, push_ms, 2 texts, contact_ms, 2 integers, status,
+    status_ms)."""
     flat = []
     for group in GROUPS:
         time, values = row.get(group, (None, (None,) * WIDTH[group]))
         flat += [time, *values]
-    return tuple(flat)
+    return (*flat, *status)
 
 
 # ---- the whole log --------------------------------------------------------------------------------
 
+TOPICS = {"writer": Event, "push-token-status": Verdict, "web-push-token-status": Verdict,
+          "contact-deletion": Deletion}
+
+
 class Truth:
     """rows: tenant -> {(app, client): columns}; tombstones: tenant -> {(app, client): ms};
-    dead: entry id -> (class, code, body); good, bad: messages stored."""
+    contacts: tenant -> {contact: ms of its deletion}; dead: (topic, entry id) -> (class, code, body);
+    good, bad: messages stored; by_topic: topic -> [good, bad]."""
 
     def __init__(self):
-        self.events = {}
+        self.events, self.verdicts = {}, {}
         self.dead = {}
         self.unidentified = []  # bad messages stored under an id that nobody told
         self.good = self.bad = 0
-        self.rows, self.tombstones = {}, {}
+        self.by_topic = {topic: [0, 0] for topic in TOPICS}
+        self.rows, self.tombstones, self.contacts = {}, {}, {}
 
-    def add(self, expect, body, entry_id=None):
+    def add(self, expect, body, entry_id=None, topic="writer"):
+        self.by_topic[topic][expect != "good"] += 1
         if expect == "good":
             self.good += 1
-            event = Event(body.decode())
-            self.events.setdefault(event.key, []).append(event)
+            self.keep(TOPICS[topic](body.decode()))
             return
         self.bad += 1
         kind = "exhausted" if expect == "tenant-missing" else "permanent"
         if entry_id is None:
             self.unidentified.append((kind, expect, body))
         else:
-            self.dead[entry_id] = (kind, expect, body)
+            self.dead[topic, entry_id] = (kind, expect, body)
+
+    def keep(self, event):
+        if isinstance(event, Deletion):
+            times = self.contacts.setdefault(event.tenant, {})
+            times[event.contact] = max(event.time, times.get(event.contact, event.time))
+        elif isinstance(event, Verdict):  # by what finds it: the client, else the token
+            found_by = ("token", event.token) if event.client is None else ("client", event.client)
+            self.verdicts.setdefault((*event.key, *found_by), []).append(event)
+        else:
+            self.events.setdefault(event.key, []).append(event)
+
+    def verdicts_of(self, key, events):
+        tokens = {e.groups["push"][0] for e in events if "push" in e.groups} - {None}
+        found_by = [("client", key[2]), *(("token", token) for token in tokens)]
+        return [v for by in found_by
+                for v in self.verdicts.get((*key[:2], *by), ())]
 
     def finish(self):
-        for (tenant, app, client), events in self.events.items():
-            row, removed = settle(events)
+        for key, events in self.events.items():
+            tenant, app, client = key
+            row, removed, status = settle(events, self.contacts.get(tenant), self.verdicts_of(key, events))
             if row:
-                self.rows.setdefault(tenant, {})[app, client] = columns_of(row)
+                self.rows.setdefault(tenant, {})[app, client] = columns_of(row, status)
             if removed is not None:
                 self.tombstones.setdefault(tenant, {})[app, client] = removed
         return self
 
 
 def read_log(lines):
-    """(n, expect, body, ids) of each event, in the order of the log; ids: all it is stored under."""
+    """(n, expect, body, ids, topic) of each event, in the order of the log; ids: all it is stored under."""
     events, ids = {}, {}
     for line in lines:
         entry = json.loads(line)
         if "expect" in entry:
             body = base64.b64decode(entry["b64"]) if "b64" in entry else entry["body"].encode()
-            events[entry["n"]] = (entry["expect"], body)
+            events[entry["n"]] = (entry["expect"], body, entry.get("topic", "writer"))
         else:
             ids.setdefault(entry["n"], []).append(entry["id"])
-    return [(n, expect, body, ids.get(n, [])) for n, (expect, body) in events.items()]
+    return [(n, expect, body, ids.get(n, []), topic) for n, (expect, body, topic) in events.items()]
 
 
 def truth_of_log(lines):
     truth = Truth()
-    for _, expect, body, ids in read_log(lines):
+    for _, expect, body, ids, topic in read_log(lines):
         for entry_id in ids:
-            truth.add(expect, body, entry_id)
+            truth.add(expect, body, entry_id, topic)
     return truth.finish()
 
 
-# ---- self-test ------------------------------------------------------------------------------------
-
-def example(time, **members):
-    body = {"customerId": 7, "applicationCode": "a", "clientId": "c", "eventTime": time}
-    body.update(members)
-    return Event(json.dumps(body))
-
-
-def check(what, found, wanted):
-    if found != wanted:
-        sys.exit(f"FAIL {what}: {found}, not {wanted}")
-
-
-def self_test(seed, rounds):
-    old = example(10, device={"platform": "ios"}, push={"token": "t"})
-    row, _ = settle([old, example(20, push=None)])
-    check("push null clears with its time", row["push"], (20, (None, None)))
-    check("an absent group is unchanged", row["device"][0], 10)
-    check("token on ios", settle([old])[0]["push"], (10, ("t", "apns")))
-    check("empty is absent", example(1, push={"token": ""}).groups["push"], (None, None))
-    check("contact null unlinks", example(1, contact={"contactId": None, "contactFieldId": 3})
-          .groups["contact"], (None, None))
-    check("removal wins at its time", settle([old, example(10, removed=True)]), ({}, 10))
-    check("what is newer stays", list(settle([old, example(15, removed=True),
-                                              example(16, push=None)])[0]), ["push"])
-    low, high = example(5, contact={"contactId": 9}), example(5, contact={"contactId": 10})
-    check("equal times by value", settle([high, low])[0]["contact"], (5, (10, None)))
-    low, high = example(5, push={"token": "z"}), example(5, push={"token": "é"})
-    check("equal times bytewise", settle([high, low])[0]["push"][1][0], "é")
-    check("sender's order", compact(DECODER.decode('{"b": 1e3, "a": [ null, "\\u0041\\n" ]}')),
-          '{"b":1e3,"a":[null,"A\\n"]}')
-    check("uuid", tenant_of("01234567-89AB-cdef-0123-456789ABCDEF"),
-          "0123456789abcdef0123456789abcdef")
-    check("offset, cut to ms", time_of("1970-01-01T01:00:00.0019+01:00"), 1)
-    rnd = random.Random(seed)
-    for _ in range(rounds):
-        events = [random_event(rnd) for _ in range(rnd.randint(1, 5))]
-        wanted = settle(events)
-        for order in itertools.permutations(events):
-            check("every order", settle(list(order) + [rnd.choice(events)]), wanted)
-    print(f"PASS model self-test: {rounds} random sets in every order, seed {seed}")
-
-
-def random_event(rnd):
-    members = {}
-    if rnd.random() < 0.2:
-        members["removed"] = True
-    if rnd.random() < 0.6:
-        members["device"] = {"language": rnd.choice(["", "a", "b"])}
-    if rnd.random() < 0.6:
-        members["push"] = rnd.choice([None, {"token": None}, {"token": "t"}, {"token": "u"}])
-    if rnd.random() < 0.6:
-        members["contact"] = rnd.choice([None, {"contactId": 2}, {"contactId": 10}])
-    return example(rnd.randint(1, 3), **members)
-
-
 def main():
-    parser = argparse.ArgumentParser(description="the reference model of device events")
+    parser = argparse.ArgumentParser(description="the reference model")
     parser.add_argument("log", nargs="?", help="event log, NDJSON")
     parser.add_argument("--self-test", action="store_true")
     parser.add_argument("--rounds", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
     if args.self_test:
-        self_test(args.seed, args.rounds)
+        import self_test
+        self_test.run(args.seed, args.rounds)
         return
     if not args.log:
         parser.error("give a log, or --self-test")
@@ -284,8 +336,8 @@ def main():
     for tenant, rows in sorted(truth.rows.items()):
         for (app, client), columns in sorted(rows.items()):
             print(json.dumps({"tenant": tenant, "app": app, "client": client, "row": columns}))
-    for entry_id, (kind, code, _) in sorted(truth.dead.items()):
-        print(json.dumps({"dead": entry_id, "class": kind, "code": code}))
+    for (topic, entry_id), (kind, code, _) in sorted(truth.dead.items()):
+        print(json.dumps({"dead": entry_id, "topic": topic, "class": kind, "code": code}))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@
 
 typedef struct {
     gateway_t gateway;
-    source_t writer, republisher;
+    source_t writer, republisher, verdicts, letters;
 } books_t;
 
 static void open_books(books_t *books)
@@ -15,8 +15,11 @@ static void open_books(books_t *books)
     cm_reporter_open(&books->gateway.reporter, NULL, "gateway", NULL);
     books->writer.table = cm_subscription(CM_SUBSCRIPTION_WRITER);
     books->republisher.table = cm_subscription(CM_SUBSCRIPTION_REPUBLISHER);
-    for (int kind = 0; kind < CM_OUTCOME_COUNT; kind++)
-        books->writer.outcomes[kind] = books->republisher.outcomes[kind] =
+    books->verdicts.table = cm_subscription(CM_SUBSCRIPTION_WEB_PUSH_TOKEN_STATUS);
+    books->letters.table = cm_subscription(CM_SUBSCRIPTION_WRITER_ERRORS);
+    source_t *sources[] = {&books->writer, &books->republisher, &books->verdicts, &books->letters};
+    for (int i = 0; i < 4 * CM_OUTCOME_COUNT; i++)
+        sources[i % 4]->outcomes[i / 4] =
             cm_metrics_counter(books->gateway.reporter.metrics, "client_manager_x_total", "x", "");
 }
 
@@ -49,7 +52,7 @@ static void confirm_retry(books_t *books, source_t *source)
 static const cm_ledger_t *balanced(books_t *books)
 {
     cm_gateway_ledger_balance(&books->gateway);
-    return &books->gateway.ledger;
+    return &books->gateway.ledgers.flows[CM_FLOW_DEVICES];
 }
 
 Test(gateway_ledger, a_retry_waits_as_retrying_and_is_received_once)
@@ -141,5 +144,46 @@ Test(gateway_ledger, what_is_given_back_was_not_received_and_a_deferred_retry_is
     cr_expect(eq(u64, ledger->retrying, 1));
     cr_expect(eq(u64, ledger->deferred_total, 1));
     cr_expect(eq(i64, cm_ledger_drift(ledger), 0));
+    close_books(&books);
+}
+
+static publish_t *publish_dead(books_t *books, source_t *source)
+{
+    publish_t *publish = publish_retry(books, source);
+    publish->kind = CM_OUTCOME_REJECT;
+    return publish;
+}
+
+Test(gateway_ledger, each_flow_has_a_balance_of_its_own)
+{
+    books_t books;
+    open_books(&books);
+    for (int i = 0; i < 3; i++)
+        cm_gateway_ledger_received(&books.gateway, &books.verdicts);
+    cm_gateway_ledger_received(&books.gateway, &books.letters);
+    cm_gateway_ledger_ended(&books.gateway, &books.verdicts, CM_OUTCOME_STALE, 1);
+    cm_gateway_ledger_ended(&books.gateway, &books.letters, CM_OUTCOME_APPLIED, 1);
+    cm_gateway_ledger_ended(&books.gateway, &books.verdicts, CM_OUTCOME_DEFER, 1);
+    publish_dead(&books, &books.verdicts);
+    cr_expect(eq(u64, balanced(&books)->received, 0));
+    const cm_ledgers_t *ledgers = &books.gateway.ledgers;
+    cr_expect(eq(u64, ledgers->flows[CM_FLOW_TOKEN_STATUS].received, 2));
+    cr_expect(eq(u64, ledgers->flows[CM_FLOW_TOKEN_STATUS].stale, 1));
+    cr_expect(eq(u64, ledgers->flows[CM_FLOW_TOKEN_STATUS].in_flight, 1));
+    cr_expect(eq(u64, ledgers->flows[CM_FLOW_DEAD_LETTERS].applied, 1));
+    cr_expect(cm_ledgers_balanced(ledgers));
+    close_books(&books);
+}
+
+Test(gateway_ledger, a_dead_letter_on_its_way_is_no_retry)
+{
+    books_t books;
+    open_books(&books);
+    cm_gateway_ledger_received(&books.gateway, &books.verdicts);
+    publish_dead(&books, &books.verdicts);
+    cm_gateway_ledger_received(&books.gateway, &books.republisher);
+    cm_gateway_ledger_ended(&books.gateway, &books.republisher, CM_OUTCOME_APPLIED, 1);
+    cr_expect(eq(u64, balanced(&books)->received, 1), "of another instance");
+    cr_expect(cm_ledgers_balanced(&books.gateway.ledgers));
     close_books(&books);
 }

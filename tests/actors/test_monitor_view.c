@@ -36,9 +36,12 @@ static void put_state(const char *source, cm_actor_state_t state, const char *wh
     cr_assert(eq(int, cm_monitor_view_put(view, &report, after(ms), NULL), CM_OK));
 }
 
+/* Of the devices alone. */
 static void put_ledger(const char *source, cm_ledger_t ledger)
 {
-    cm_report_t report = {.kind = CM_REPORT_LEDGER, .source = cm_str(source), .ledger = ledger};
+    cm_report_t report = {.kind = CM_REPORT_LEDGER,
+                          .source = cm_str(source),
+                          .ledgers.flows[CM_FLOW_DEVICES] = ledger};
     cr_assert(eq(int, cm_monitor_view_put(view, &report, start, NULL), CM_OK));
 }
 
@@ -203,12 +206,22 @@ static char *ledger_json(void)
     return (char *)cm_buffer_text(&text);
 }
 
-Test(monitor_view, an_empty_ledger_is_balanced)
+#define NOTHING                                                                                    \
+    "\"received\":0,\"applied\":0,\"stale\":0,\"duplicate\":0,\"dropped\":0,\"retrying\":0,"       \
+    "\"dead\":0,\"in_flight\":0,\"deferred_total\":0,\"released_total\":0,\"retried_total\":0,"    \
+    "\"drift\":0"
+#define TWICE_TEN                                                                                  \
+    "\"received\":20,\"applied\":6,\"stale\":4,\"duplicate\":2,\"dropped\":2,\"retrying\":2,"      \
+    "\"dead\":2,\"in_flight\":2,\"deferred_total\":14,\"released_total\":16,\"retried_total\":18," \
+    "\"drift\":0"
+
+Test(monitor_view, an_empty_ledger_is_balanced_and_names_every_flow)
 {
     cr_expect(eq(str, ledger_json(),
-                 "{\"received\":0,\"applied\":0,\"stale\":0,\"duplicate\":0,\"dropped\":0,"
-                 "\"retrying\":0,\"dead\":0,\"in_flight\":0,\"deferred_total\":0,"
-                 "\"released_total\":0,\"retried_total\":0,\"drift\":0,\"balanced\":true}"));
+                 "{" NOTHING ",\"balanced\":true,\"flows\":{\"devices\":{" NOTHING
+                 "},\"token-status\":{" NOTHING "},\"activations\":{" NOTHING
+                 "},\"account-deletions\":{" NOTHING "},\"contact-deletions\":{" NOTHING
+                 "},\"dead-letters\":{" NOTHING "}}}"));
 }
 
 Test(monitor_view, sums_the_latest_ledger_of_each_source)
@@ -216,10 +229,33 @@ Test(monitor_view, sums_the_latest_ledger_of_each_source)
     put_ledger("gateway", (cm_ledger_t){.received = 1, .in_flight = 1});
     put_ledger("gateway", ten);
     put_ledger("gateway/1", ten);
-    cr_expect(eq(str, ledger_json(),
-                 "{\"received\":20,\"applied\":6,\"stale\":4,\"duplicate\":2,\"dropped\":2,"
-                 "\"retrying\":2,\"dead\":2,\"in_flight\":2,\"deferred_total\":14,"
-                 "\"released_total\":16,\"retried_total\":18,\"drift\":0,\"balanced\":true}"));
+    ledger_json();
+    cr_expect(has("{" TWICE_TEN ",\"balanced\":true"));
+    cr_expect(has("\"devices\":{" TWICE_TEN "},\"token-status\":{" NOTHING "}"));
+}
+
+Test(monitor_view, the_sum_is_over_all_flows_but_the_dead_letters)
+{
+    cm_report_t report = {.kind = CM_REPORT_LEDGER, .source = CM_STR("gateway")};
+    report.ledgers.flows[CM_FLOW_TOKEN_STATUS] = report.ledgers.flows[CM_FLOW_DEVICES] = ten;
+    report.ledgers.flows[CM_FLOW_DEAD_LETTERS] = (cm_ledger_t){.received = 2, .applied = 2};
+    cr_assert(eq(int, cm_monitor_view_put(view, &report, start, NULL), CM_OK));
+    ledger_json();
+    cr_expect(has("{" TWICE_TEN ",\"balanced\":true"));
+    cr_expect(has("\"dead-letters\":{\"received\":2,\"applied\":2,"));
+}
+
+Test(monitor_view, one_flow_that_drifts_unbalances_all)
+{
+    cm_report_t report = {.kind = CM_REPORT_LEDGER, .source = CM_STR("gateway")};
+    report.ledgers.flows[CM_FLOW_ACTIVATIONS].received = 1;
+    report.ledgers.flows[CM_FLOW_ACCOUNT_DELETIONS].applied = 1;
+    cr_assert(eq(int, cm_monitor_view_put(view, &report, start, NULL), CM_OK));
+    ledger_json();
+    cr_expect(has("\"drift\":0,\"balanced\":false"));
+    metrics(false);
+    cr_expect(has("client_manager_ledger_drift{flow=\"activations\"} 1\n"));
+    cr_expect(has("client_manager_ledger_drift{flow=\"account-deletions\"} -1\n"));
 }
 
 Test(monitor_view, a_drift_is_told_with_its_sign)
@@ -242,14 +278,15 @@ Test(monitor_view, received_and_retrying_may_go_back_within_one_life)
     later.retrying = 0;
     put_ledger("gateway", ten);
     put_ledger("gateway", later);
-    cr_expect(eq(u64, cm_monitor_view_ledger(view).received, 9));
+    cr_expect(eq(u64, cm_monitor_view_ledgers(view).flows[CM_FLOW_DEVICES].received, 9));
 }
 
 Test(monitor_view, a_new_life_keeps_what_the_former_one_brought_to_an_end)
 {
     put_ledger("gateway", ten);
     put_ledger("gateway", (cm_ledger_t){.received = 3, .applied = 1, .in_flight = 2});
-    cm_ledger_t sum = cm_monitor_view_ledger(view);
+    cm_ledgers_t ledgers = cm_monitor_view_ledgers(view);
+    cm_ledger_t sum = ledgers.flows[CM_FLOW_DEVICES];
     cr_expect(eq(u64, sum.applied, 4));
     cr_expect(eq(u64, sum.in_flight, 2));
     cr_expect(eq(u64, sum.retrying, 0));
@@ -266,10 +303,10 @@ Test(monitor_view, metrics_show_ledger_states_build_and_process)
     put_state("gateway", CM_ACTOR_RUNNING, "", 0);
     metrics(false);
     cr_expect(has("# TYPE client_manager_ledger gauge\n"));
-    cr_expect(has("client_manager_ledger{bucket=\"received\"} 10\n"));
-    cr_expect(has("client_manager_ledger{bucket=\"in_flight\"} 1\n"));
+    cr_expect(has("client_manager_ledger{flow=\"devices\",bucket=\"received\"} 10\n"));
+    cr_expect(has("client_manager_ledger{flow=\"devices\",bucket=\"in_flight\"} 1\n"));
     cr_expect(not(has("deferred_total")));
-    cr_expect(has("client_manager_ledger_drift 0\n"));
+    cr_expect(has("client_manager_ledger_drift{flow=\"devices\"} 0\n"));
     cr_expect(has("client_manager_build_info{version=\"1.2.3\"} 1\n"));
     cr_expect(has("client_manager_actor_state{actor=\"gateway\",state=\"running\"} 1\n"));
     cr_expect(has("client_manager_actor_state{actor=\"writer/0\",state=\"starting\"} 1\n"));

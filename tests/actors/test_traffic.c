@@ -1,6 +1,7 @@
 #include "actors/traffic.h"
 #include "proto/device_event.h"
 #include "proto/tenant_event.h"
+#include "proto/token_status_event.h"
 #include "runtime/cleanup.h"
 #include "runtime/clock.h"
 
@@ -163,4 +164,151 @@ Test(traffic, rate_says_how_far_apart_the_event_times_are, .timeout = 20)
     cm_traffic_event(&traffic, 4001, &body);
     decode(&body, arena, &event);
     cr_assert(eq(i64, event.event_ms, traffic.base_ms + 1000));
+}
+
+/* ---- messages of every kind --------------------------------------------------------------------
+ */
+
+static cm_traffic_t mixed(void)
+{
+    cm_traffic_t traffic = {.seed = 7, .tenants = 10, .base_ms = NOW_MS * INT64_C(1000)};
+    traffic.verdicts = 0.3;
+    traffic.contact_deletions = 0.1;
+    return traffic;
+}
+
+static cm_token_status_event_t decode_verdict(const cm_buffer_t *body, cm_arena_t *arena)
+{
+    cm_error_t err = {0};
+    cm_token_status_event_t event;
+    cm_status_t status = cm_token_status_event_decode((cm_str_t){body->data, body->len},
+                                                      NOW_MS * INT64_C(1000), arena, &event, &err);
+    cr_assert(eq(int, status, CM_OK), "%s: %s", err.message, cm_buffer_text((cm_buffer_t *)body));
+    return event;
+}
+
+Test(traffic, messages_are_of_each_kind_in_their_shares_and_the_same_each_time, .timeout = 20)
+{
+    cm_traffic_t traffic = mixed();
+    CM_CLEANUP(cm_buffer_destroy) cm_buffer_t body = {0}, again = {0};
+    unsigned counts[CM_SUBSCRIPTION_COUNT] = {0};
+    for (uint64_t i = 0; i < EVENTS; i++) {
+        cm_subscription_id_t topic = cm_traffic_message(&traffic, i, &body);
+        counts[topic]++;
+        cr_assert(eq(int, cm_traffic_message(&traffic, i, &again), topic));
+        cr_assert(eq(sz, again.len, body.len));
+        cr_assert(eq(int, memcmp(again.data, body.data, body.len), 0));
+    }
+    unsigned verdicts =
+        counts[CM_SUBSCRIPTION_PUSH_TOKEN_STATUS] + counts[CM_SUBSCRIPTION_WEB_PUSH_TOKEN_STATUS];
+    cr_expect(gt(u32, counts[CM_SUBSCRIPTION_WEB_PUSH_TOKEN_STATUS], 0));
+    cr_expect(gt(u32, verdicts, EVENTS / 4));
+    cr_expect(lt(u32, verdicts, EVENTS * 7 / 20));
+    cr_expect(gt(u32, counts[CM_SUBSCRIPTION_CONTACT_DELETION], EVENTS / 20));
+    cr_expect(lt(u32, counts[CM_SUBSCRIPTION_CONTACT_DELETION], EVENTS * 3 / 20));
+    cr_expect(eq(u32, counts[CM_SUBSCRIPTION_WRITER],
+                 EVENTS - verdicts - counts[CM_SUBSCRIPTION_CONTACT_DELETION]));
+    cm_buffer_destroy(&again);
+}
+
+Test(traffic, without_shares_every_message_is_an_event_as_ever)
+{
+    cm_traffic_t traffic = mixed();
+    traffic.verdicts = traffic.contact_deletions = 0;
+    CM_CLEANUP(cm_buffer_destroy) cm_buffer_t body = {0}, event = {0};
+    for (uint64_t i = 0; i < 500; i++) {
+        cr_assert(eq(int, cm_traffic_message(&traffic, i, &body), CM_SUBSCRIPTION_WRITER));
+        cm_traffic_event(&traffic, i, &event);
+        cr_assert(eq(sz, event.len, body.len));
+        cr_assert(eq(int, memcmp(event.data, body.data, body.len), 0));
+    }
+    cm_buffer_destroy(&event);
+}
+
+Test(traffic, most_verdicts_are_valid_some_gone_a_few_neither, .timeout = 20)
+{
+    cm_traffic_t traffic = mixed();
+    CM_CLEANUP(cm_buffer_destroy) cm_buffer_t body = {0};
+    CM_CLEANUP(cm_arena_destroy) cm_arena_t *arena = cm_arena_new(65536);
+    unsigned counts[CM_PUSH_VERDICTS] = {0};
+    for (uint64_t i = 1; i < EVENTS; i++) {
+        cm_arena_reset(arena);
+        cm_traffic_verdict(&traffic, i, &body);
+        cm_token_status_event_t event = decode_verdict(&body, arena);
+        counts[cm_token_status_event_judge(&event).verdict]++;
+    }
+    cr_expect(gt(u32, counts[CM_PUSH_VERDICT_VALID], EVENTS * 8 / 10));
+    cr_expect(gt(u32, counts[CM_PUSH_VERDICT_GONE], 0));
+    cr_expect(lt(u32, counts[CM_PUSH_VERDICT_GONE], EVENTS / 10), "no brake goes on");
+    cr_expect(gt(u32, counts[CM_PUSH_VERDICT_THROTTLED], 0));
+    cr_expect(gt(u32, counts[CM_PUSH_VERDICT_UNAVAILABLE], 0));
+    cr_expect(eq(u32, counts[CM_PUSH_VERDICT_UNKNOWN], 0));
+}
+
+static void expect_said_before(const cm_traffic_t *traffic, uint64_t i, cm_str_t what)
+{
+    CM_CLEANUP(cm_buffer_destroy) cm_buffer_t body = {0};
+    bool found = false;
+    for (uint64_t j = 0; j < i && !found; j++)
+        found = cm_traffic_message(traffic, j, &body) == CM_SUBSCRIPTION_WRITER &&
+                memmem(body.data, body.len, what.ptr, what.len);
+    cr_expect(found, "%.*s", CM_STR_ARG(what));
+}
+
+Test(traffic, a_verdict_is_about_a_token_or_a_device_of_an_event_before, .timeout = 60)
+{
+    cm_traffic_t traffic = mixed();
+    CM_CLEANUP(cm_buffer_destroy) cm_buffer_t body = {0};
+    CM_CLEANUP(cm_arena_destroy) cm_arena_t *arena = cm_arena_new(65536);
+    for (uint64_t i = 1; i < 200; i++) {
+        cm_arena_reset(arena);
+        cm_traffic_verdict(&traffic, i, &body);
+        cm_token_status_event_t event = decode_verdict(&body, arena);
+        cr_expect(eq(i64, event.event_ms, traffic.base_ms + (int64_t)i));
+        expect_said_before(&traffic, i, event.token.ptr ? event.token : event.client_id);
+    }
+}
+
+Test(traffic, a_verdict_on_known_devices_names_the_token_of_a_registration, .timeout = 20)
+{
+    cm_traffic_t traffic = bench_traffic();
+    CM_CLEANUP(cm_buffer_destroy) cm_buffer_t body = {0}, registration = {0};
+    CM_CLEANUP(cm_arena_destroy) cm_arena_t *arena = cm_arena_new(65536);
+    for (uint64_t i = 0; i < 50; i++) {
+        bool found = false;
+        cm_arena_reset(arena);
+        cm_traffic_verdict(&traffic, i, &body);
+        cm_token_status_event_t event = decode_verdict(&body, arena);
+        cr_assert(ne(ptr, (void *)event.token.ptr, NULL));
+        for (uint64_t d = 0; d < KNOWN && !found; d++) {
+            cm_traffic_registration(&traffic, d, &registration);
+            found = memmem(registration.data, registration.len, event.token.ptr, event.token.len);
+        }
+        cr_expect(found);
+    }
+    cm_buffer_destroy(&registration);
+}
+
+Test(traffic, each_contact_of_known_devices_is_deleted_once_before_one_comes_again)
+{
+    cm_traffic_t traffic = bench_traffic();
+    CM_CLEANUP(cm_buffer_destroy) cm_buffer_t body = {0};
+    bool deleted[KNOWN / 2] = {false};
+    for (uint64_t i = 0; i < KNOWN / 2; i++) {
+        cm_traffic_contact_deletion(&traffic, i, &body);
+        const char *at = strstr(cm_buffer_text(&body), "\"contactId\":");
+        cr_assert(ne(ptr, (void *)at, NULL));
+        long contact = atol(at + strlen("\"contactId\":")) - 77000000;
+        cr_assert(contact >= 0 && contact < KNOWN / 2 && !deleted[contact]);
+        deleted[contact] = true;
+    }
+}
+
+Test(traffic, the_deletion_of_a_tenant_names_it_and_its_time)
+{
+    CM_CLEANUP(cm_buffer_destroy) cm_buffer_t body = {0};
+    cm_traffic_account_deletion(3, NOW_MS * INT64_C(1000) + 250, &body);
+    cr_expect(eq(str, (char *)cm_buffer_text(&body),
+                 "{\"customerId\":1004,\"requestedBy\":\"demo\",\"reason\":\"contract end\","
+                 "\"eventTime\":\"2026-11-20T18:40:00.250Z\"}"));
 }

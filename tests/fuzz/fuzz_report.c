@@ -28,6 +28,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check(again.kind == report.kind && again.state == report.state);
     check(cm_str_eq(again.source, report.source) && cm_str_eq(again.text, report.text));
     check(cm_str_eq(again.metrics, report.metrics));
-    check(memcmp(&again.ledger, &report.ledger, sizeof again.ledger) == 0);
+    check(memcmp(&again.ledgers, &report.ledgers, sizeof again.ledgers) == 0);
     return 0;
 }

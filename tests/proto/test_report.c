@@ -15,8 +15,8 @@ static cm_report_t random_report(cm_arena_t *arena, uint64_t *random)
     } else if (report.kind == CM_REPORT_METRICS) {
         report.metrics = random_text(arena, random);
     } else {
-        uint64_t *counters = &report.ledger.received;
-        for (size_t i = 0; i < sizeof report.ledger / sizeof *counters; i++)
+        uint64_t *counters = &report.ledgers.flows[0].received;
+        for (size_t i = 0; i < sizeof report.ledgers / sizeof *counters; i++)
             counters[i] = random_number(random);
     }
     return report;
@@ -45,7 +45,7 @@ Test(report, random_reports_come_out_as_they_went_in, .timeout = 60)
         cr_expect(eq(int, got.state, sent.state));
         cr_expect(cm_str_eq(got.text, sent.text));
         cr_expect(cm_str_eq(got.metrics, sent.metrics));
-        cr_expect(memcmp(&got.ledger, &sent.ledger, sizeof got.ledger) == 0);
+        cr_expect(memcmp(&got.ledgers, &sent.ledgers, sizeof got.ledgers) == 0);
     }
 }
 
@@ -57,7 +57,7 @@ Test(report, every_truncated_frame_and_every_overlong_one_is_refused)
                                     .source = CM_STR("writer/0"),
                                     .text = CM_STR("database is away"),
                                     .metrics = CM_STR("snapshot"),
-                                    .ledger = {.received = 1u << 20}};
+                                    .ledgers.flows[0] = {.received = 1u << 20}};
         cm_report_encode(&report, &frame);
         for (size_t len = 0; len < frame.len; len++)
             expect_malformed(frame.data, len);
@@ -95,6 +95,22 @@ Test(report, a_ledger_drifts_by_what_no_bucket_holds)
     cr_expect(eq(i64, cm_ledger_drift(&ledger), 2));
     ledger.received = 25;
     cr_expect(eq(i64, cm_ledger_drift(&ledger), -3));
+}
+
+Test(report, the_sum_counts_a_message_once_and_balances_only_if_each_flow_does)
+{
+    cm_ledgers_t ledgers = {0};
+    for (int flow = 0; flow < CM_FLOW_COUNT; flow++)
+        ledgers.flows[flow] = (cm_ledger_t){.received = 3, .applied = 2, .dead = 1};
+    cm_ledger_t sum = cm_ledgers_sum(&ledgers);
+    cr_expect(eq(u64, sum.received, 3 * (CM_FLOW_COUNT - 1)), "the dead letters are not in it");
+    cr_expect(eq(u64, sum.dead, CM_FLOW_COUNT - 1));
+    cr_expect(cm_ledgers_balanced(&ledgers));
+    ledgers.flows[CM_FLOW_TOKEN_STATUS].applied++;
+    ledgers.flows[CM_FLOW_DEVICES].applied--;
+    sum = cm_ledgers_sum(&ledgers);
+    cr_expect(eq(i64, cm_ledger_drift(&sum), 0));
+    cr_expect(not(cm_ledgers_balanced(&ledgers)), "two faults that cancel out are two faults");
 }
 
 Test(report, every_state_has_its_name)

@@ -14,7 +14,7 @@ Test(subscription, device_events_retry_at_the_republisher_and_end_in_writer_erro
     for (int id = 0; id < CM_SUBSCRIPTION_COUNT; id++) {
         const cm_subscription_t *row = cm_subscription((cm_subscription_id_t)id);
         bool device = id == CM_SUBSCRIPTION_WRITER || id == CM_SUBSCRIPTION_REPUBLISHER;
-        cr_expect(eq(int, row->device_ledger, device));
+        cr_expect(eq(int, row->flow == CM_FLOW_DEVICES, device));
         cr_expect(eq(int, row->retry, device ? CM_SUBSCRIPTION_REPUBLISHER : CM_SUBSCRIPTION_NONE));
         if (device)
             cr_expect(eq(int, row->reject, CM_SUBSCRIPTION_WRITER_ERRORS));
@@ -43,6 +43,27 @@ Test(subscription, every_other_topic_has_somewhere_to_reject_to)
         if (id != CM_SUBSCRIPTION_WRITER_ERRORS && id != CM_SUBSCRIPTION_CONTACT_DELETION_ERRORS)
             cr_expect(
                 ne(int, cm_subscription((cm_subscription_id_t)id)->reject, CM_SUBSCRIPTION_NONE));
+    }
+}
+
+Test(subscription, the_ledger_has_a_flow_for_each_subscription)
+{
+    static const char *const expected[CM_SUBSCRIPTION_COUNT] = {
+        "devices",     "devices",           "dead-letters",      "token-status", "token-status",
+        "activations", "account-deletions", "contact-deletions", "dead-letters"};
+    for (int id = 0; id < CM_SUBSCRIPTION_COUNT; id++) {
+        const cm_subscription_t *row = cm_subscription((cm_subscription_id_t)id);
+        cr_expect(eq(str, (char *)cm_flow_name(row->flow), (char *)expected[id]));
+    }
+}
+
+/* The gateway keeps one balance of retries. */
+Test(subscription, only_device_events_have_a_retry_topic)
+{
+    for (int id = 0; id < CM_SUBSCRIPTION_COUNT; id++) {
+        const cm_subscription_t *row = cm_subscription((cm_subscription_id_t)id);
+        if (row->retry != CM_SUBSCRIPTION_NONE)
+            cr_expect(eq(int, row->flow, CM_FLOW_DEVICES));
     }
 }
 

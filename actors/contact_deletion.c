@@ -115,6 +115,9 @@ static void settle_by_state(job_t *job, size_t index, cm_tenant_state_t state)
     case CM_TENANT_SUSPENDED:
         defer(job, index, SUSPENDED_MS);
         break;
+    case CM_TENANT_UNREADY:
+        defer(job, index, BROKEN_MS);
+        break;
     case CM_TENANT_DELETING:
     case CM_TENANT_DELETED:
         job->outcomes[index].kind = CM_OUTCOME_DROPPED;

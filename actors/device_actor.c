@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { IDLE_MS = 250, SUSPENDED_MS = 30000 };
+enum { IDLE_MS = 250, SUSPENDED_MS = 30000, UNREADY_MS = 5000 };
 
 typedef struct {
     const cm_subworker_args_t *args;
@@ -89,6 +89,13 @@ static bool settle_by_state(device_actor_t *self, cm_job_tenant_t *tenant, cm_te
     case CM_TENANT_SUSPENDED:
         cm_device_job_settle(self->current, tenant, CM_OUTCOME_DEFER,
                              cm_clock_epoch_ms() + SUSPENDED_MS);
+        return true;
+    case CM_TENANT_UNREADY:
+        cm_error_set(&err, CM_MISCONFIGURED, "tenant-not-ready",
+                     "its schema has another version than this program; see `tenant migrate`");
+        log_failure(self, tenant->store.tenant, &err);
+        cm_device_job_settle(self->current, tenant, CM_OUTCOME_DEFER,
+                             cm_clock_epoch_ms() + UNREADY_MS);
         return true;
     case CM_TENANT_DELETING:
     case CM_TENANT_DELETED:

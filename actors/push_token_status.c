@@ -182,6 +182,7 @@ static bool settle_by_state(batch_t *batch, cm_push_tenant_t *tenant, cm_tenant_
     case CM_TENANT_ACTIVE:
         return false;
     case CM_TENANT_SUSPENDED:
+    case CM_TENANT_UNREADY:
         settle_all(batch, tenant, CM_OUTCOME_DEFER, SUSPENDED_MS);
         break;
     case CM_TENANT_DELETING:

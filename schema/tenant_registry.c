@@ -14,21 +14,21 @@
 #define COLUMNS                                                                                    \
     "id, name, schema_name, state, generation, schema_version, " ACTIVATED_MS ", " CHANGED_MS
 
-static const char *const state_names[] = {"absent",    "activating", "active",
-                                          "suspended", "deleting",   "deleted"};
+static const char *const state_names[] = {"absent",   "activating", "active",   "suspended",
+                                          "deleting", "deleted",    "not ready"};
 
 const char *cm_tenant_state_name(cm_tenant_state_t state)
 {
     return (size_t)state < CM_LENGTH(state_names) ? state_names[state] : "unknown";
 }
 
-/* A state written by a newer program reads as deleting: keep away, decide nothing. */
+/* A state written by a newer program: keep away, decide nothing. */
 static cm_tenant_state_t state_of(const char *name)
 {
     for (size_t i = 0; i < CM_LENGTH(state_names); i++)
         if (strcmp(name, state_names[i]) == 0)
             return (cm_tenant_state_t)i;
-    return CM_TENANT_DELETING;
+    return CM_TENANT_UNREADY;
 }
 
 static void *allocate(size_t count, size_t size)
@@ -63,13 +63,16 @@ cm_status_t cm_tenant_registry_states(cm_pg_t *pg, const char *admin_schema,
     CM_CLEANUP(cm_buffer_destroy) cm_buffer_t list = {0};
     CM_CLEANUP(cm_pg_clear) PGresult *result = NULL;
     append_ids(&list, ids, count);
-    const char *values[] = {cm_buffer_text(&list)};
-    cm_status_t status =
-        cm_sql_query(pg,
-                     "SELECT coalesce(t.state, 'absent')"
-                     " FROM unnest($1::text[]) WITH ORDINALITY AS n(id, i)"
-                     " LEFT JOIN @schema@.tenants AS t ON t.id = n.id ORDER BY n.i",
-                     admin_schema, 1, values, &result, err);
+    char needed[16];
+    snprintf(needed, sizeof needed, "%d", CM_TENANT_SCHEMA_NEEDED);
+    const char *values[] = {cm_buffer_text(&list), needed};
+    cm_status_t status = cm_sql_query(
+        pg,
+        "SELECT CASE WHEN t.state = 'active' AND t.schema_version < $2::integer THEN 'not ready'"
+        " ELSE coalesce(t.state, 'absent') END"
+        " FROM unnest($1::text[]) WITH ORDINALITY AS n(id, i)"
+        " LEFT JOIN @schema@.tenants AS t ON t.id = n.id ORDER BY n.i",
+        admin_schema, 2, values, &result, err);
     if (status != CM_OK)
         return status;
     assert((size_t)PQntuples(result) == count);

@@ -17,7 +17,8 @@ typedef enum {
     CM_TENANT_ACTIVE,
     CM_TENANT_SUSPENDED,
     CM_TENANT_DELETING,
-    CM_TENANT_DELETED
+    CM_TENANT_DELETED,
+    CM_TENANT_UNREADY /* in no form that this program can write: see cm_tenant_registry_states() */
 } cm_tenant_state_t;
 const char *cm_tenant_state_name(cm_tenant_state_t state);
 
@@ -31,8 +32,12 @@ typedef struct {
     int64_t activated_ms, changed_ms; /* epoch; 0 = never */
 } cm_tenant_t;
 
-/* States of ids[0..count): writes ret_states[i], CM_TENANT_ABSENT for one not in the table. One
- * query. */
+/* The oldest version of a tenant's schema that the statements of this folder work on. */
+enum { CM_TENANT_SCHEMA_NEEDED = 3 };
+
+/* States of ids[0..count): writes ret_states[i], CM_TENANT_ABSENT for one not in the table, UNREADY
+ * for an active one whose schema is older than needed, or in a state that only a newer program
+ * knows: what comes for it waits. One query. */
 cm_status_t cm_tenant_registry_states(cm_pg_t *pg, const char *admin_schema,
                                       const char (*ids)[CM_TENANT_ID_MAX], size_t count,
                                       cm_tenant_state_t *ret_states, cm_error_t *err);

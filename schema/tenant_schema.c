@@ -163,6 +163,9 @@ static cm_status_t activate(cm_tenant_step_t *step, cm_error_t *err)
     case CM_TENANT_ACTIVE:
     case CM_TENANT_SUSPENDED:
         return activate_again(step, err);
+    case CM_TENANT_UNREADY:
+        return cm_error_set(err, CM_TRANSIENT, "tenant-not-ready",
+                            "tenant %s is in a state that only a newer program knows", step->id);
     case CM_TENANT_DELETING:
     case CM_TENANT_DELETED:
         break;

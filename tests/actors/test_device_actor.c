@@ -184,6 +184,20 @@ Test(device_actor, a_damaged_tenant_is_deferred_and_stops_no_other, .timeout = 2
     expect_one_tenant_deferred(CM_UNAVAILABLE, "XX001");
 }
 
+Test(device_actor, events_of_a_tenant_that_is_not_migrated_wait_unwritten, .timeout = 20)
+{
+    cm_subworker_mesh_t mesh;
+    cm_outcome_frame_t frame;
+    atomic_store(&fake_tenant_registry.state, CM_TENANT_UNREADY);
+    start_writer(&mesh, HOLD_MS);
+    cm_mesh_expect_ready(&mesh);
+    add(&mesh, "x1", "a", "m");
+    cm_mesh_expect_batch(&mesh, cm_mesh_send(&mesh), &frame);
+    cr_expect(eq(int, frame.items[0].kind, CM_OUTCOME_DEFER));
+    cr_expect(eq(int, atomic_load(&fake_device_store.begins), 0));
+    cm_mesh_stop(&mesh);
+}
+
 Test(device_actor, events_of_a_deleted_tenant_are_dropped_unwritten, .timeout = 20)
 {
     cm_subworker_mesh_t mesh;

@@ -1,4 +1,5 @@
 #include "runtime/cleanup.h"
+#include "schema/migration.h"
 #include "schema/tenant_registry.h"
 #include "schema/tenant_schema.h"
 #include "tests/support/schema_fixture.h"
@@ -29,7 +30,7 @@ static void add(world_t *self, const char *id, const char *state, int version)
 static void set_up(world_t *self)
 {
     self->pg = cm_test_admin(self->uri);
-    add(self, "b", "active", 1);
+    add(self, "b", "active", CM_TENANT_SCHEMA_NEEDED);
     add(self, "B", "suspended", 1);
     add(self, "a", "deleted", 0);
     add(self, "NULL", "activating", 0);
@@ -67,7 +68,7 @@ Test(tenant_registry, states_are_told_in_the_order_asked)
     tear_down(&world);
 }
 
-Test(tenant_registry, a_state_of_a_newer_program_reads_as_deleting)
+Test(tenant_registry, a_state_of_a_newer_program_is_not_ready)
 {
     world_t world = {0};
     set_up(&world);
@@ -77,7 +78,7 @@ Test(tenant_registry, a_state_of_a_newer_program_reads_as_deleting)
     cm_tenant_t tenant;
     cr_assert(
         eq(int, cm_tenant_registry_get(world.pg, CM_TEST_ADMIN, "b", &tenant, &world.err), CM_OK));
-    cr_expect(eq(int, tenant.state, CM_TENANT_DELETING));
+    cr_expect(eq(int, tenant.state, CM_TENANT_UNREADY));
     tear_down(&world);
 }
 
@@ -150,6 +151,33 @@ Test(tenant_registry, a_list_can_be_of_one_state)
     tear_down(&world);
 }
 
+static cm_tenant_state_t state_of(world_t *self, const char *id)
+{
+    char ids[1][CM_TENANT_ID_MAX] = {""};
+    cm_tenant_state_t state = CM_TENANT_ABSENT;
+    strcpy(ids[0], id);
+    cr_assert(
+        eq(int,
+           cm_tenant_registry_states(self->pg, CM_TEST_ADMIN, (const char(*)[CM_TENANT_ID_MAX])ids,
+                                     1, &state, &self->err),
+           CM_OK));
+    return state;
+}
+
+Test(tenant_registry, an_active_tenant_with_an_older_schema_is_not_ready)
+{
+    world_t world = {0};
+    set_up(&world);
+    add(&world, "old", "active", CM_TENANT_SCHEMA_NEEDED - 1);
+    cr_expect(eq(int, state_of(&world, "old"), CM_TENANT_UNREADY));
+    cm_test_sql(world.pg,
+                "UPDATE " CM_TEST_ADMIN ".tenants SET schema_version = %d WHERE id = 'old'",
+                CM_TENANT_SCHEMA_NEEDED);
+    cr_expect(eq(int, state_of(&world, "old"), CM_TENANT_ACTIVE));
+    cr_expect(le(int, CM_TENANT_SCHEMA_NEEDED, cm_migrations_tenant.count));
+    tear_down(&world);
+}
+
 Test(tenant_registry, tenants_are_counted_by_state_and_version)
 {
     world_t world = {0};
@@ -163,7 +191,7 @@ Test(tenant_registry, tenants_are_counted_by_state_and_version)
     cr_expect(eq(int, counts[0].state, CM_TENANT_ACTIVATING));
     cr_expect(eq(int, counts[1].state, CM_TENANT_ACTIVE));
     cr_expect(eq(int, counts[1].schema_version, 0));
-    cr_expect(eq(int, counts[2].schema_version, 1));
+    cr_expect(eq(int, counts[2].schema_version, CM_TENANT_SCHEMA_NEEDED));
     cr_expect(eq(i64, counts[2].tenants, 1));
     cr_expect(eq(int, counts[5].state, CM_TENANT_DELETED));
     tear_down(&world);

@@ -5,7 +5,6 @@
 #include "schema/erasure.h"
 #include "schema/sql.h"
 
-#include <endian.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -233,19 +232,6 @@ static cm_status_t send_phase(cm_device_store_t *self, cm_device_phase_t phase, 
 
 /* ---- results -------------------------------------------------------------------------------- */
 
-static int64_t binary_i64(const PGresult *result, int row, int column)
-{
-    uint64_t value = 0;
-    if (PQgetlength(result, row, column) == sizeof value)
-        memcpy(&value, PQgetvalue(result, row, column), sizeof value);
-    return (int64_t)be64toh(value);
-}
-
-static bool binary_bool(const PGresult *result, int row, int column)
-{
-    return PQgetlength(result, row, column) == 1 && *PQgetvalue(result, row, column) != 0;
-}
-
 static bool has_key(const cm_store_item_t *item, cm_str_t application_code, cm_str_t client_id)
 {
     return cm_str_eq(item->change.client_id, client_id) &&
@@ -311,16 +297,16 @@ static void erase(cm_device_group_t *group, cm_store_item_t *item, int64_t delet
 static void take_settled(cm_device_group_t *group, const PGresult *result)
 {
     for (int row = 0; row < PQntuples(result); row++) {
-        int64_t index = binary_i64(result, row, 0) - 1;
+        int64_t index = cm_pg_binary_i64(result, row, 0) - 1;
         if (index < 0 || (size_t)index >= group->count)
             continue;
         cm_store_item_t *item = group->items[index];
-        group->wanted[index] = binary_bool(result, row, 1);
+        group->wanted[index] = cm_pg_binary_bool(result, row, 1);
         if (!PQgetisnull(result, row, 3))
-            erase(group, item, binary_i64(result, row, 3));
+            erase(group, item, cm_pg_binary_i64(result, row, 3));
         else if (!group->wanted[index] && item->result != CM_CHANGE_APPLIED)
-            item->result = binary_bool(result, row, 2) && !item->erased ? CM_CHANGE_DUPLICATE
-                                                                        : CM_CHANGE_STALE;
+            item->result = cm_pg_binary_bool(result, row, 2) && !item->erased ? CM_CHANGE_DUPLICATE
+                                                                              : CM_CHANGE_STALE;
     }
 }
 

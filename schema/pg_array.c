@@ -130,3 +130,18 @@ cm_pg_statement_t cm_pg_arrays_statement(cm_pg_arrays_t *self, const char *key, 
                                .formats = self->formats,
                                .result_format = 1};
 }
+
+/* ---- answers -------------------------------------------------------------------------------- */
+
+int64_t cm_pg_binary_i64(const PGresult *result, int row, int column)
+{
+    uint64_t value = 0;
+    if (PQgetlength(result, row, column) == sizeof value)
+        memcpy(&value, PQgetvalue(result, row, column), sizeof value);
+    return (int64_t)be64toh(value);
+}
+
+bool cm_pg_binary_bool(const PGresult *result, int row, int column)
+{
+    return PQgetlength(result, row, column) == 1 && *PQgetvalue(result, row, column) != 0;
+}

@@ -1,4 +1,5 @@
-/* pg_array - the arguments of one statement as binary PostgreSQL arrays, in one reusable buffer.
+/* pg_array - the arguments of one statement as binary PostgreSQL arrays, in one reusable buffer,
+ * and the values of a binary answer.
  *
  * Open a column, put as many values as it was opened for, and so on; seal when the last is full. An
  * absent text and a missing number are SQL NULL. Binary costs a quarter less than text and needs no
@@ -45,4 +46,8 @@ void cm_pg_arrays_ms(cm_pg_arrays_t *self, int64_t epoch_ms);
 void cm_pg_arrays_null(cm_pg_arrays_t *self);
 /* A statement with these arguments; valid until the next clear or open. */
 cm_pg_statement_t cm_pg_arrays_statement(cm_pg_arrays_t *self, const char *key, const char *sql);
+
+/* Values of a binary answer; 0 and false for NULL and what has another length. */
+int64_t cm_pg_binary_i64(const PGresult *result, int row, int column);
+bool cm_pg_binary_bool(const PGresult *result, int row, int column);
 #endif

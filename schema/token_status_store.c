@@ -7,7 +7,6 @@
 #include "schema/token_status_sql.h"
 
 #include <assert.h>
-#include <endian.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -210,19 +209,6 @@ static cm_status_t add_group(cm_token_status_store_t *self, size_t index, cm_err
 
 /* ---- results -------------------------------------------------------------------------------- */
 
-static int64_t binary_i64(const PGresult *result, int row, int column)
-{
-    uint64_t value = 0;
-    if (PQgetlength(result, row, column) == sizeof value)
-        memcpy(&value, PQgetvalue(result, row, column), sizeof value);
-    return (int64_t)be64toh(value);
-}
-
-static bool binary_bool(const PGresult *result, int row, int column)
-{
-    return PQgetlength(result, row, column) == 1 && *PQgetvalue(result, row, column) != 0;
-}
-
 static cm_token_result_t result_of(int64_t answer)
 {
     switch (answer) {
@@ -240,23 +226,23 @@ static cm_token_result_t result_of(int64_t answer)
 static void take_written(const group_t *group, const PGresult *result)
 {
     for (int row = 0; row < PQntuples(result); row++) {
-        int64_t index = binary_i64(result, row, 0) - 1;
+        int64_t index = cm_pg_binary_i64(result, row, 0) - 1;
         if (index < 0 || (size_t)index >= group->count)
             continue;
         cm_token_verdict_t *verdict = &group->verdicts[index];
-        verdict->result = result_of(binary_i64(result, row, 1));
-        verdict->is_braked = binary_bool(result, row, 2);
+        verdict->result = result_of(cm_pg_binary_i64(result, row, 1));
+        verdict->is_braked = cm_pg_binary_bool(result, row, 2);
     }
 }
 
 static void take_tripped(const cm_token_tenant_t *tenant, const PGresult *result)
 {
     for (int row = 0; row < PQntuples(result); row++) {
-        int64_t index = binary_i64(result, row, 0) - 1;
+        int64_t index = cm_pg_binary_i64(result, row, 0) - 1;
         if (index < 0 || (size_t)index >= tenant->trip_count)
             continue;
-        tenant->trips[index].is_new |= binary_bool(result, row, 1);
-        tenant->trips[index].taken_back += binary_i64(result, row, 2);
+        tenant->trips[index].is_new |= cm_pg_binary_bool(result, row, 1);
+        tenant->trips[index].taken_back += cm_pg_binary_i64(result, row, 2);
     }
 }
 

@@ -84,7 +84,7 @@ class Server:
         self.faults = Faults(self, [*self.CALLS, "token"], random.Random(options.seed), self.FAULT)
         self.control = Control(self)
 
-    def find(self, method, path):
+    def find(self, request, path):
         """((name, function, query parameters), project, resource) of a request, or None when there
         is no such call. Raises ApiError for a name that is not allowed."""
         raise NotImplementedError
@@ -158,7 +158,7 @@ class Server:
 
     def serve_call(self, request, path):
         try:
-            found = self.find(request.method, path)
+            found = self.find(request, path)
         except ApiError as error:
             self.EXCHANGE(self, request, "unknown").fail(error)
             return

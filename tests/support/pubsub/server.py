@@ -26,8 +26,8 @@ class Server(server.Server):
         Subscription.count_nacks = not options.nacks_uncounted
         super().__init__(options)
 
-    def find(self, method, path):
-        return calls.find(method, path)
+    def find(self, request, path):
+        return calls.find(request.method, path)
 
     def reset(self):
         """Held pulls get an empty answer."""

@@ -154,6 +154,7 @@ static void forget(cm_bigquery_t *self)
     self->page_token[0] = '\0';
     self->empty_pages = 0;
     self->reading = self->at_end = false;
+    self->verdict = (cm_error_t){0};
 }
 
 static cm_status_t run_once(cm_bigquery_t *self, const cm_bigquery_query_t *query, cm_error_t *err)
@@ -306,8 +307,10 @@ static cm_status_t accept_page(cm_bigquery_t *self, const cm_bigquery_page_info_
 {
     cm_bigquery_went_well(self);
     cm_status_t status = check_count(self, info, err);
-    if (status != CM_OK)
+    if (status != CM_OK) {
+        self->verdict = *err;
         return status;
+    }
     snprintf(self->page_token, sizeof self->page_token, "%s", info->token);
     self->at_end = !info->token[0];
     return CM_OK;
@@ -358,6 +361,10 @@ cm_status_t cm_bigquery_next(cm_bigquery_t *self, cm_bigquery_row_fn *on_row, vo
     self->on_row = on_row;
     self->row_ctx = ctx;
     *ret_end = false;
+    if (self->verdict.status != CM_OK) {
+        *err = self->verdict;
+        return err->status;
+    }
     if (!self->reading && !self->page_token[0] && before == self->head.total_rows)
         self->at_end = true; /* none at all, or resumed behind the last */
     while (status == CM_OK && !self->at_end && self->position.row == before) {

@@ -83,8 +83,10 @@ static int end_row(cm_bigquery_page_t *self)
 
 static int set_total(cm_bigquery_page_t *self, cm_str_t text)
 {
-    if (!cm_str_to_i64(text, &self->total_rows) || self->total_rows < 0)
+    int64_t total;
+    if (!cm_str_to_i64(text, &total) || total < 0)
         return fail(self, "totalRows is no number");
+    self->total_rows = total;
     return 1;
 }
 

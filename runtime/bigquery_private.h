@@ -41,6 +41,7 @@ struct cm_bigquery {
     char page_token[CM_BIGQUERY_TOKEN_MAX]; /* "" = go on at position.row */
     int empty_pages;                        /* in a row */
     bool reading, at_end;
+    cm_error_t verdict;         /* that the rows are not those of the result: final */
     cm_bigquery_row_fn *on_row; /* of the caller of next */
     void *row_ctx;
 };

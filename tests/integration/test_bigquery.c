@@ -464,6 +464,7 @@ Test(bigquery, rows_that_do_not_add_up_are_told)
     cr_assert(eq(int, run(), CM_OK));
     expect_failure(read_all(), CM_TRANSIENT, "row-count");
     cr_expect(not(world.end));
+    expect_failure(read_all(), CM_TRANSIENT, "row-count"); /* and stays so */
     mend();
     fault("{\"kind\":\"wrong-total\",\"by\":-400,\"resource\":\"next\"}");
     cr_assert(eq(int, run(), CM_OK));

@@ -1,8 +1,9 @@
 /* contact_source - deleted contacts of one customer, or of all, from where they are kept: a query
  * of BigQuery, a query of a PostgreSQL database, or a file.
  *
- * Opened once, then for each customer: begin, next until the end, and the checkpoint saved whenever
- * what next gave has been dealt with for good. Begun again with that text, in this process or
+ * Opened once, then for each customer: begin, next until the end, and the checkpoint saved after
+ * begin (or a query job of BigQuery would be paid for again) and whenever what next gave has been
+ * dealt with for good. Begun again with that text, in this process or
  * another, it goes on behind it: each contact is given at least once, and again only what came
  * after the checkpoint that was saved. A checkpoint that cannot be used (of another driver, of a
  * file that was replaced, of a result that Google has dropped) is passed over: everything since

@@ -108,10 +108,10 @@ int64_t cm_bigquery_total(const cm_bigquery_t *self); /* rows of the whole resul
 cm_bigquery_position_t
 cm_bigquery_position(const cm_bigquery_t *self); /* behind the last row told */
 
-/* Tell at least one further row, and with it all that one read from the socket brought, some
- * hundred kilobytes. *ret_end: there are no more, and as many came as the job has. TIMESTAMP values
- * are epoch microseconds. After a failure the position stands where it was; next may be called
- * again, though "row-count" stays. */
+/* Tell at least one further row, and with it all that one turn of the loop reads: up to some 1.6 MB
+ * of the answer, compressed as it may be. *ret_end: there are no more, and as many came as the job
+ * has. TIMESTAMP values are epoch microseconds. After a failure the position stands where it was;
+ * next may be called again, though "row-count" stays. */
 cm_status_t cm_bigquery_next(cm_bigquery_t *self, cm_bigquery_row_fn *on_row, void *ctx,
                              bool *ret_end, cm_error_t *err);
 #endif

@@ -1,5 +1,5 @@
 /* bigquery_private - what the sources of the BigQuery client share: bigquery.c jobs and pages,
- * bigquery_call.c one call with its repetitions, bigquery_json.c bodies. */
+ * bigquery_call.c one call with its repetitions, bigquery_open.c its life. */
 #ifndef CM_RUNTIME_BIGQUERY_PRIVATE_H
 #define CM_RUNTIME_BIGQUERY_PRIVATE_H
 #include "runtime/backoff.h"

@@ -146,6 +146,8 @@ static cm_status_t next(cm_contact_source_t *source, size_t max, cm_error_t *err
     }
     if (source->count > 0)
         set_checkpoint(self);
+    if (self->at_end)
+        cm_contact_query_close(self->pg); /* its snapshot holds up that database's vacuum */
     return status;
 }
 

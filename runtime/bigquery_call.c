@@ -127,7 +127,7 @@ void cm_bigquery_refused(cm_bigquery_t *self, cm_bigquery_refusal_t *ret_refusal
     cm_bigquery_read_refusal(self->http_code, body, &self->error, ret_refusal);
     if (self->status == CM_PERMANENT && self->http_code < 300) /* an answer of no use */
         ret_refusal->verdict = CM_BIGQUERY_AGAIN;
-    ret_refusal->by_link = self->http_code == 0;
+    ret_refusal->by_link = strncmp(self->error.code, "curl-", 5) == 0;
     ret_refusal->retry_after_ms = self->retry_after_ms;
 }
 

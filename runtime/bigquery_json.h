@@ -30,7 +30,7 @@ typedef enum {
 typedef struct {
     cm_bigquery_verdict_t verdict;
     bool by_reason;     /* Google said so, not something on the way */
-    bool by_link;       /* no answer came: the connection is suspect */
+    bool by_link;       /* no whole answer came: the connection is suspect */
     int retry_after_ms; /* that the server asked for; -1 = it did not */
     cm_error_t error;   /* code: the reason, else that of HTTP */
 } cm_bigquery_refusal_t;

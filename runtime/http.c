@@ -252,6 +252,8 @@ static void explain(const cm_http_call_t *call, cm_http_answer_t *answer)
     if (call->over && answer->status == CM_PERMANENT && answer->curl)
         cm_error_set(err, err->status, "answer-too-large", "the answer has more than %zu bytes",
                      call->body_max);
+    else if (call->refused)
+        cm_error_set(err, err->status, "answer-refused", "the answer was refused by its reader");
     else if (answer->curl == CURLE_OPERATION_TIMEDOUT && !call->why[0])
         cm_error_set(err, err->status, err->code, "%s within %d ms",
                      answer->sent ? "no answer" : "not sent", call->timeout_ms);

@@ -44,6 +44,9 @@ typedef struct {        /* borrowed for the time of the event */
 } cm_http_answer_t;
 
 typedef void(cm_http_done_fn)(void *ctx, const cm_http_answer_t *answer);
+/* A piece of a body, borrowed for the call, which must not call this client. False cuts the answer:
+ * CM_PERMANENT, code "answer-refused". */
+typedef bool(cm_http_piece_fn)(void *ctx, cm_str_t piece);
 
 typedef struct { /* all borrowed until cm_http_send() returns, ctx until done */
     cm_http_method_t method;
@@ -56,8 +59,12 @@ typedef struct { /* all borrowed until cm_http_send() returns, ctx until done */
     bool secret;     /* both bodies carry credentials: wiped after use */
     int timeout_ms;  /* of the whole exchange, from when it was asked for */
     size_t body_max; /* bytes of answer; more is CM_PERMANENT, code "answer-too-large" */
+    /* NULL = the body is kept for done. Else that of a 2xx is handed on as it comes, and done gets
+     * none; bodies of other answers are kept. timeout_ms then counts anew from each piece. Nothing
+     * is read while the loop does not run: that is how a slow reader slows the server. */
+    cm_http_piece_fn *on_piece;
     cm_http_done_fn *done;
-    void *ctx;
+    void *ctx; /* of done and on_piece */
 } cm_http_request_t;
 
 typedef struct cm_http cm_http_t;

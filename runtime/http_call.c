@@ -1,3 +1,4 @@
+#include "runtime/clock.h"
 #include "runtime/http_private.h"
 
 #include <assert.h>
@@ -13,10 +14,9 @@ enum {
 /* ---- the answer's body ----------------------------------------------------------------------- */
 
 /* A body over its cap is cut there; what came of a refusal is still worth reading. */
-static size_t on_body(char *data, size_t size, size_t count, void *arg)
+static size_t on_kept(cm_http_call_t *call, const char *data, size_t len)
 {
-    cm_http_call_t *call = arg;
-    size_t len = size * count, room = call->body_max - call->body.len;
+    size_t room = call->body_max - call->body.len;
     cm_http_t *self = call->pool->http;
     if (!call->body.data && self->spare_count && !call->secret)
         call->body = self->spare[--self->spare_count];
@@ -25,6 +25,27 @@ static size_t on_body(char *data, size_t size, size_t count, void *arg)
     cm_buffer_append(&call->body, data, len < room ? len : room);
     call->over = len > room;
     return call->over ? 0 : len;
+}
+
+static size_t on_handed_on(cm_http_call_t *call, const char *data, size_t len)
+{
+    call->over = len > call->body_max - call->handed_on;
+    if (call->over)
+        return 0;
+    call->handed_on += len;
+    call->deadline_us = cm_clock_mono_us() + (int64_t)call->timeout_ms * 1000;
+    call->refused = !call->on_piece(call->ctx, (cm_str_t){data, len});
+    return call->refused ? 0 : len;
+}
+
+static size_t on_body(char *data, size_t size, size_t count, void *arg)
+{
+    cm_http_call_t *call = arg;
+    long http = 0;
+    if (call->on_piece)
+        curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &http);
+    bool hands_on = http >= 200 && http < 300;
+    return hands_on ? on_handed_on(call, data, size * count) : on_kept(call, data, size * count);
 }
 
 /* ---- a call ---------------------------------------------------------------------------------- */
@@ -138,11 +159,13 @@ void cm_http_call_prepare(cm_http_call_t *call, const cm_http_request_t *request
     bool has_body =
         request->body.ptr || (request->method != CM_HTTP_GET && request->method != CM_HTTP_DELETE);
     call->done = request->done;
+    call->on_piece = request->on_piece;
     call->ctx = request->ctx;
     call->timeout_ms = request->timeout_ms;
     call->body_max = request->body_max;
     call->secret = request->secret;
-    call->over = false;
+    call->handed_on = 0;
+    call->over = call->refused = false;
     call->why[0] = '\0';
     note_host(call, request->url);
     set_lines(call, request, has_body);

@@ -34,11 +34,12 @@ struct cm_http_call {
     cm_http_pool_t *pool;            /* NULL = not under way */
     CURL *easy;
     cm_http_done_fn *done;
+    cm_http_piece_fn *on_piece;
     void *ctx;
     int timeout_ms;
     int64_t deadline_us;
-    size_t body_max;
-    bool over, secret;
+    size_t body_max, handed_on; /* bytes of pieces so far */
+    bool over, refused, secret;
     cm_buffer_t request, body; /* body has memory only once bytes came: many calls wait long */
     cm_buffer_t head;          /* the text of lines, among it the token */
     struct curl_slist *lines;

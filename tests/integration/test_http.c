@@ -427,6 +427,87 @@ Test(http, is_destroyed_with_requests_in_every_state)
         cr_expect(eq(int, results[i].times, 0));
 }
 
+/* ---- an answer in pieces --------------------------------------------------------------------- */
+
+typedef struct {
+    result_t result; /* first: on_done() takes the whole for it */
+    size_t bytes, pieces, refuses_from;
+} piecewise_t;
+
+static bool on_piece(void *ctx, cm_str_t piece)
+{
+    piecewise_t *self = ctx;
+    self->pieces++;
+    self->bytes += piece.len;
+    return !self->refuses_from || self->bytes < self->refuses_from;
+}
+
+static void ask_piecewise(piecewise_t *self, const char *path, size_t body_max, int timeout_ms)
+{
+    cm_http_request_t request = {
+        .on_piece = on_piece, .body_max = body_max, .timeout_ms = timeout_ms};
+    ask_with(&self->result, server.url, path, &request);
+}
+
+Test(http, hands_on_a_body_in_pieces_and_keeps_nothing_of_it)
+{
+    piecewise_t huge = {0}, packed = {0};
+    ask_piecewise(&huge, "/huge?bytes=50000000", 50000000, PATIENT_MS);
+    await(&huge.result, 1);
+    cr_expect(eq(int, huge.result.answer.status, CM_OK), "%s", huge.result.answer.error.message);
+    cr_expect(eq(sz, huge.bytes, 50000000));
+    cr_expect(gt(sz, huge.pieces, 100));
+    cr_expect(eq(sz, huge.result.answer.body.len, 0));
+    ask_piecewise(&packed, "/gzip?bytes=100000", 100000, PATIENT_MS);
+    await(&packed.result, 1);
+    cr_expect(eq(sz, packed.bytes, 100000));
+    free(huge.result.body);
+    free(packed.result.body);
+}
+
+Test(http, keeps_the_body_of_a_refusal_though_pieces_are_wanted)
+{
+    piecewise_t asked = {0};
+    ask_piecewise(&asked, "/status/403?body=why", 100, PATIENT_MS);
+    await(&asked.result, 1);
+    cr_expect(eq(int, asked.result.answer.http, 403));
+    cr_expect(eq(str, asked.result.body, "why"));
+    cr_expect(eq(sz, asked.pieces, 0));
+    free(asked.result.body);
+}
+
+Test(http, cuts_an_answer_in_pieces_that_its_reader_refuses_or_that_is_over_its_cap)
+{
+    piecewise_t refused = {.refuses_from = 100000}, over = {0};
+    ask_piecewise(&refused, "/huge?bytes=50000000", 50000000, PATIENT_MS);
+    await(&refused.result, 1);
+    cr_expect(eq(int, refused.result.answer.status, CM_PERMANENT));
+    cr_expect(eq(str, (char *)refused.result.answer.error.code, "answer-refused"));
+    cr_expect(lt(sz, refused.bytes, 200000));
+    ask_piecewise(&over, "/huge?bytes=50000000", 100000, PATIENT_MS);
+    await(&over.result, 1);
+    cr_expect(eq(int, over.result.answer.status, CM_PERMANENT));
+    cr_expect(eq(str, (char *)over.result.answer.error.code, "answer-too-large"));
+    cr_expect(le(sz, over.bytes, 100000));
+    free(refused.result.body);
+    free(over.result.body);
+}
+
+/* 30 bytes, one every 50 ms: longer in all than the 1000 ms that are allowed for silence. */
+Test(http, counts_the_time_of_an_answer_in_pieces_from_the_last_one)
+{
+    piecewise_t slow = {0}, silent = {0};
+    ask_piecewise(&slow, "/slow?bytes=30&ms=50", 100, 1000);
+    await(&slow.result, 1);
+    cr_expect(eq(int, slow.result.answer.status, CM_OK), "%s", slow.result.answer.error.message);
+    cr_expect(eq(sz, slow.bytes, 30));
+    ask_piecewise(&silent, "/slow?bytes=2&ms=2000", 100, 100);
+    await(&silent.result, 1);
+    cr_expect(eq(int, silent.result.answer.status, CM_UNAVAILABLE));
+    free(slow.result.body);
+    free(silent.result.body);
+}
+
 Test(http, leaves_its_loop_in_order_when_destroyed)
 {
     result_t result = {0};

@@ -39,18 +39,25 @@ static FILE *spawn(const char *const *argv, int dies_by, pid_t *ret_pid, int *re
     return fdopen(out[0], "r");
 }
 
-void cm_test_pubsub_start(cm_test_pubsub_t *self, const char *const *options)
+void cm_test_pubsub_start_other(cm_test_pubsub_t *self, const char *program,
+                                const char *const *options)
 {
-    char number[16];
-    const char *argv[OPTIONS_MAX + 4] = {CM_TEST_SUPPORT "/pubsub_server", "--port", number};
+    char number[16], path[512];
+    const char *argv[OPTIONS_MAX + 4] = {path, "--port", number};
+    snprintf(path, sizeof path, "%s/%s", CM_TEST_SUPPORT, program);
     snprintf(number, sizeof number, "%d", self->port);
     for (size_t i = 0; options && options[i] && i < OPTIONS_MAX; i++)
         argv[3 + i] = options[i];
     FILE *said = spawn(argv, SIGKILL, &self->pid, &self->stdin_fd);
     if (!said || fscanf(said, "port %d", &self->port) != 1)
-        cr_fatal("%s/pubsub_server does not start", CM_TEST_SUPPORT);
+        cr_fatal("%s does not start", path);
     fclose(said);
     snprintf(self->uri, sizeof self->uri, "http://127.0.0.1:%d/projects/test", self->port);
+}
+
+void cm_test_pubsub_start(cm_test_pubsub_t *self, const char *const *options)
+{
+    cm_test_pubsub_start_other(self, "pubsub_server", options);
 }
 
 void cm_test_pubsub_start_emulator(cm_test_pubsub_t *self, const char *option)

@@ -23,6 +23,10 @@ typedef struct {
 
 /* options: of the command line, "--hold", "2", NULL; NULL = none. */
 void cm_test_pubsub_start(cm_test_pubsub_t *self, const char *const *options);
+/* The stand-in for another API in its place, tests/support/<program>: calls, faults, cuts and
+ * statistics are alike. */
+void cm_test_pubsub_start_other(cm_test_pubsub_t *self, const char *program,
+                                const char *const *options);
 /* Google's own emulator in its place, where it is installed (tests/support/pubsub_emulator): no
  * faults and no statistics, only calls of the API and cuts. option: "--poll" or NULL. */
 void cm_test_pubsub_start_emulator(cm_test_pubsub_t *self, const char *option);

@@ -1,7 +1,5 @@
-"""The parts of tests/support/pubsub_server, which see for the contract.
+"""The parts of tests/support/pubsub_server, which see for the contract. On google_api.
 
-    wire.py          HTTP/1.1 connections
-    errors.py        an error answer in Google's shape
     rules.py         names, fields, values and limits of the API: what is refused with 400
     settings.py      a subscription's and a topic's settings: checked, defaulted, changed
     subscription.py  backlog, leases, redelivery, waiting pulls of one subscription
@@ -9,9 +7,7 @@
     store.py         topics, subscriptions, ids, dead letters
     calls.py         the calls of Pub/Sub and Cloud Monitoring
     monitoring.py    the filter language and answers of Cloud Monitoring
-    tokens.py        OAuth: /token and the metadata server
-    faults.py        what /control/fault breaks
-    control.py       /control and the statistics
+    faults.py        the faults that only Pub/Sub has
+    server.py        the server of all that
     client.py        not of the server: what tests of it share
-    server.py        a request's way through all of them
 """

@@ -6,18 +6,19 @@ of a 200, or None when the answer comes later.
 import functools
 import re
 
+from google_api import shape
+from google_api.errors import ApiError, error_info, invalid, not_found
+from google_api.shape import Shape, boolean, int32, raw, string, strings
+
 from . import monitoring, rules, settings
-from .errors import ApiError, error_info, invalid, not_found
-from .rules import Shape, boolean, int32, raw, string, strings
 from .subscription import ID, TEXT
 
 EMPTY = b"{}"
-STANDARD_QUERY = {"alt", "fields", "key", "prettyPrint", "quotaUser", "$alt", "$prettyPrint"}
 PULL = Shape(maxMessages=int32, returnImmediately=boolean)
 PUBLISH = Shape(messages=raw)
 ACKNOWLEDGE = Shape(ackIds=strings)
 MODIFY = Shape(ackIds=strings, ackDeadlineSeconds=int32)
-SEEK = Shape(time=rules.epoch, snapshot=string)
+SEEK = Shape(time=shape.epoch, snapshot=string)
 
 PATH = re.compile(r"/v1/projects/([^/]+)/(topics|subscriptions)(?:/([^/]+?))?(?::([A-Za-z]+))?"
                   r"(/subscriptions)?")
@@ -25,7 +26,7 @@ SERIES = re.compile(r"/v3/projects/([^/]+)/timeSeries")
 
 
 def text(value):
-    return rules.encode_json(value).encode()
+    return shape.encode_json(value).encode()
 
 
 # ---- topics --------------------------------------------------------------------------------------
@@ -247,10 +248,10 @@ NAMES = sorted([name for name, _, _ in CALLS.values()] + [SERIES_CALL[0]])
 def find(method, path):
     """((name, function, query), project, resource) of a request, or None when there is no such call.
     Raises for a name that is not allowed."""
-    path = rules.unquoted(path)
+    path = shape.unquoted(path)
     found = SERIES.fullmatch(path)
     if found:
-        rules.check_project(found[1])
+        shape.check_project(found[1])
         return (SERIES_CALL, found[1], "") if method == "GET" else None
     found = PATH.fullmatch(path)
     if not found or (found[4] and found[5]):
@@ -259,7 +260,7 @@ def find(method, path):
     call = CALLS.get((method, collection, name is not None, verb))
     if not call:
         return None
-    rules.check_project(project)
+    shape.check_project(project)
     if name is None:
         return call, project, ""
     rules.check_id(collection, name)

@@ -1,74 +1,29 @@
-"""A test's side: a server process, plain HTTP requests to it, and what its test cases share."""
+"""A test's side of the stand-in for Pub/Sub: what its test cases share."""
 import base64
-import http.client
-import json
-import os
-import socket
-import subprocess
-import sys
 import time
-import unittest
 
-SERVER = os.path.join(os.path.dirname(os.path.realpath(__file__)), "../pubsub_server")
-JSON = {"Content-Type": "application/json"}
+from google_api import client
+from google_api.client import DEADLINE_S, JSON, main
+
 TOPIC, SUBSCRIPTION = "projects/test/topics/ttt", "projects/test/subscriptions/sss"
-DEADLINE_S = 15
 
 
-class Server:
-    """One server process and a client of it."""
-
+class Server(client.Server):
     def __init__(self, *arguments):
-        self.process = subprocess.Popen([SERVER, *arguments], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, text=True)
-        self.port = int(self.process.stdout.readline().split()[1])
-
-    def stop(self):
-        self.process.stdin.close()
-        self.process.stdout.close()
-        return self.process.wait(DEADLINE_S)
-
-    def raw(self, method, path, body=None, headers=None):
-        """(code, headers, body) over a connection of its own."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=DEADLINE_S)
-        try:
-            connection.request(method, path, body, JSON if headers is None else headers)
-            answer = connection.getresponse()
-            return answer.status, answer.headers, answer.read()
-        finally:
-            connection.close()
-
-    def call(self, method, name, body=None):
-        """(code, parsed body) of a call of the API."""
-        text = None if body is None else json.dumps(body)
-        code, _, answer = self.raw(method, "/v1/" + name, text)
-        return code, json.loads(answer)
-
-    def control(self, method, name, body=None):
-        code, _, answer = self.raw(method, "/control/" + name, body and json.dumps(body))
-        if code != 200:
-            raise AssertionError(f"/control/{name}: {answer}")
-        return json.loads(answer)
-
-    def socket(self):
-        return socket.create_connection(("127.0.0.1", self.port), timeout=DEADLINE_S)
+        super().__init__("pubsub_server", *arguments)
 
 
-class Case(unittest.TestCase):
+class Case(client.Case):
     """Each with an empty server, topic ttt and its subscription sss."""
 
     arguments = ("--hold", "0.3", "--gzip")
 
     @classmethod
-    def setUpClass(cls):
-        cls.server = Server(*cls.arguments)
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.server.stop()
+    def start(cls):
+        return Server(*cls.arguments)
 
     def setUp(self):
-        self.server.control("POST", "reset")
+        super().setUp()
         self.make_topic()
         self.subscribe()
 
@@ -83,18 +38,6 @@ class Case(unittest.TestCase):
         return self.subscribe(**settings)
 
     # ---- calls ----
-
-    def ok(self, method, name, body=None):
-        code, answer = self.server.call(method, name, body)
-        self.assertEqual(code, 200, answer)
-        return answer
-
-    def refused(self, method, name, body, code=400, status="INVALID_ARGUMENT"):
-        """The answer is an error in Google's shape; its message."""
-        got, answer = self.server.call(method, name, body)
-        self.assertEqual((got, answer["error"]["code"]), (code, code), answer)
-        self.assertEqual(answer["error"]["status"], status)
-        return answer["error"]["message"]
 
     def publish(self, *bodies, topic=TOPIC, **more):
         messages = [{"data": base64.b64encode(body.encode()).decode(), **more} for body in bodies]
@@ -121,25 +64,9 @@ class Case(unittest.TestCase):
         return self.ok("POST", SUBSCRIPTION + ":modifyAckDeadline",
                        {"ackIds": self.ids(received), "ackDeadlineSeconds": seconds})
 
-    def fault(self, **asked):
-        return self.server.control("POST", "fault", asked)
-
     def stats(self, name=SUBSCRIPTION):
         return self.server.control("GET", "stats")["subscriptions"][name]
-
-    def violations(self):
-        return self.server.control("GET", "stats")["violations"]["count"]
 
 
 def bodies(received):
     return [base64.b64decode(one["message"].get("data", "")).decode() for one in received]
-
-
-def main():
-    program = unittest.main(exit=False, verbosity=0)
-    result = program.result
-    failed = len(result.failures) + len(result.errors)
-    # The line of a Criterion program, by which tests/tally counts cases.
-    print(f"Synthesis: Tested: {result.testsRun} | Passing: {result.testsRun - failed} | "
-          f"Failing: {failed} | Crashing: 0")
-    sys.exit(failed > 0)

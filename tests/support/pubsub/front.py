@@ -14,8 +14,10 @@ import sys
 import threading
 import urllib.parse
 
-from . import monitoring, rules
-from .errors import ApiError
+from google_api import shape
+from google_api.errors import ApiError
+
+from . import monitoring
 
 JSON = {"Content-Type": "application/json"}
 SUFFIX = ".depth"  # of the subscription that snapshots are read with
@@ -268,4 +270,4 @@ class Seen:
         return self.depths.left(self.settings["name"], 1 << 30)
 
     def oldest(self):
-        return min((rules.epoch(text, "publishTime") for text in self.backlog), default=None)
+        return min((shape.epoch(text, "publishTime") for text in self.backlog), default=None)

@@ -8,8 +8,8 @@ values are those of now, where the service lags by minutes.
 import re
 import time
 
-from . import rules
-from .errors import invalid
+from google_api import shape
+from google_api.errors import invalid
 
 METRIC = "pubsub.googleapis.com/subscription/"
 QUERY = ("filter", "interval.startTime", "interval.endTime", "view", "pageSize", "pageToken")
@@ -57,7 +57,7 @@ def read_interval(query):
     for name in ("filter", "interval.startTime", "interval.endTime"):
         if not query.get(name):
             raise invalid(f"Field {name} had an invalid value: it is required.")
-    start, end = (rules.epoch(query[name], name)
+    start, end = (shape.epoch(query[name], name)
                   for name in ("interval.startTime", "interval.endTime"))
     if start >= end:
         raise invalid("interval.startTime must be before interval.endTime")
@@ -87,7 +87,7 @@ def chosen(subscription, project, tests):
 
 def one(metric, subscription, now, end):
     _, project, _, name = subscription.settings["name"].split("/")
-    moment = rules.timestamp(min(now, end), 6)
+    moment = shape.timestamp(min(now, end), 6)
     return {"metric": {"type": metric},
             "resource": {"type": "pubsub_subscription",
                          "labels": {"project_id": project, "subscription_id": name}},

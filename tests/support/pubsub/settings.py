@@ -1,11 +1,12 @@
 """The settings of topics and subscriptions: checked, defaulted, changed, shown.
 
 Kept as the JSON that is shown, in camelCase; durations stay texts there and are read with
-rules.seconds() where they are used.
+shape.seconds() where they are used.
 """
+from google_api.errors import ApiError, invalid
+from google_api.shape import Shape, boolean, int32, raw, seconds, string, string_map
+
 from . import rules
-from .errors import ApiError, invalid
-from .rules import Shape, boolean, int32, raw, seconds, string, string_map
 
 ACK_DEADLINE_MIN, ACK_DEADLINE_MAX, ACK_DEADLINE_DEFAULT = 10, 600, 10
 RETENTION_MIN, RETENTION_MAX = 600, 31 * 86400

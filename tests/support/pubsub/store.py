@@ -2,8 +2,10 @@
 import json
 import time
 
-from . import rules, settings
-from .errors import already_exists, invalid, not_found
+from google_api import shape
+from google_api.errors import already_exists, invalid, not_found
+
+from . import settings
 from .ordering import OrderedSubscription
 from .subscription import ID, KEY, PUBLISHED, TEXT, Subscription
 
@@ -90,7 +92,7 @@ class Store:
         self.next_id += len(heads)
         self.published += len(heads)
         # 3, 6 or 9 digits, as Google's clients must take them all.
-        tail = f'","publishTime":"{rules.timestamp(now, 3 + first % 3 * 3)}"'
+        tail = f'","publishTime":"{shape.timestamp(now, 3 + first % 3 * 3)}"'
         tail += f',"orderingKey":{json.dumps(key)}}}' if key else "}"
         ids = [str(number) for number in range(first, self.next_id)]
         messages = [(number, f'{head}"messageId":"{text}{tail}', now, key)
@@ -110,9 +112,9 @@ class Store:
         attributes = {**parsed.get("attributes", {}), f"{prefix}SourceSubscription": name,
                       f"{prefix}SourceSubscriptionProject": project,
                       f"{prefix}SourceDeliveryCount": str(attempts),
-                      f"{prefix}SourceTopicPublishTime": rules.timestamp(message[PUBLISHED])}
+                      f"{prefix}SourceTopicPublishTime": shape.timestamp(message[PUBLISHED])}
         data = f'"data":"{parsed["data"]}",' if "data" in parsed else ""
-        head = f'{{{data}"attributes":{rules.encode_json(attributes)},'
+        head = f'{{{data}"attributes":{shape.encode_json(attributes)},'
         self.publish(topic, [head], message[KEY])
         return True
 

@@ -21,7 +21,7 @@ import heapq
 import re
 import time
 
-from . import rules
+from google_api import shape
 
 ID, TEXT, PUBLISHED, KEY = range(4)
 ANSWER_BYTES_MAX = 10_000_000
@@ -233,7 +233,7 @@ class Subscription:
 
     def delay(self, message, tries):
         retry = self.settings["retryPolicy"]
-        low, high = (rules.seconds(retry[name], name) for name in ("minimumBackoff", "maximumBackoff"))
+        low, high = (shape.seconds(retry[name], name) for name in ("minimumBackoff", "maximumBackoff"))
         wait = min(high, low * 2 ** min(tries - 1, 30))
         heapq.heappush(self.delayed, (time.monotonic() + wait, message))
 

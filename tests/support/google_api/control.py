@@ -1,4 +1,4 @@
-"""/control and the statistics. The contract is in pubsub_server."""
+"""/control and the statistics, whatever the API; a server adds commands and figures of its own."""
 import asyncio
 import collections
 import json
@@ -42,13 +42,23 @@ class Stats:
             self.violations.append({"call": call, "text": text[:500], "target": target[:300]})
 
 
+def read_object(request):
+    try:
+        body = json.loads(request.body)
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise invalid("the body is no JSON object")
+    return body
+
+
 class Control:
     def __init__(self, server):
         self.server = server
         self.commands = {("POST", "fault"): self.add_fault, ("GET", "fault"): self.list_faults,
                          ("DELETE", "fault"): self.clear_faults, ("GET", "stats"): self.stats,
-                         ("GET", "messages"): self.messages, ("POST", "reset"): self.reset,
-                         ("POST", "cut"): self.cut}
+                         ("POST", "reset"): self.reset, ("POST", "cut"): self.cut,
+                         **server.commands()}
 
     def run(self, request):
         """The answer's body. Raises ApiError; what goes wrong here is no violation of the API."""
@@ -58,13 +68,7 @@ class Control:
         return json.dumps(command(request), indent=1).encode()
 
     def add_fault(self, request):
-        try:
-            body = json.loads(request.body)
-        except ValueError:
-            body = None
-        if not isinstance(body, dict):
-            raise invalid("the body is no JSON object")
-        return {"id": self.server.faults.add(body, self.server.store, self.server.tokens)}
+        return {"id": self.server.faults.add(read_object(request))}
 
     def list_faults(self, _):
         return {"faults": self.server.faults.shown()}
@@ -87,30 +91,15 @@ class Control:
             connection.reset()
         return {"cut": len(others)}
 
-    def messages(self, request):
-        query = request.query()
-        name = query.get("subscription", "")
-        if "/" not in name:
-            matching = [one for one in self.server.store.subscriptions if one.endswith("/" + name)]
-            name = matching[0] if len(matching) == 1 else name
-        messages = self.server.store.messages(name)
-        limit = query.get("limit", "1000")
-        if not limit.isdigit():
-            raise invalid("limit is a number")
-        return {"count": len(messages), "messages": messages[:int(limit)]}
-
     def stats(self, _):
         server, stats = self.server, self.server.stats
         return {
             "calls": {name: call.shown() for name, call in sorted(stats.calls.items())},
             "violations": {"count": stats.violation_count, "list": stats.violations},
             "deprecated": dict(stats.deprecated),
-            "published": server.store.published,
             "tokensIssued": server.tokens.issued,
             "hanging": stats.hanging,
             "connections": {"open": len(server.connections), "max": stats.connections_max,
                             "accepted": stats.accepted},
-            "subscriptions": {name: {**one.counts.shown(), "backlog": len(one.backlog),
-                                     "outstanding": len(one.leases)}
-                              for name, one in server.store.subscriptions.items()},
+            **server.figures(),
         }

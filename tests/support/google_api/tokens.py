@@ -61,10 +61,11 @@ def signed(public_key, text, signature):
 
 
 class Tokens:
-    def __init__(self, life, public_key, project):
+    def __init__(self, life, public_key, project, service):
         self.life, self.public_key, self.project = life, public_key, project
+        self.service = service
         if public_key and not os.access(public_key, os.R_OK):
-            raise SystemExit(f"pubsub_server: cannot read {public_key}")
+            raise SystemExit(f"cannot read {public_key}")
         self.ends = {}  # token -> monotonic seconds
         self.cached = None  # of the metadata server
         self.issued = 0
@@ -86,15 +87,20 @@ class Tokens:
     def check(self, authorization):
         """Raises the 401 for a request without a token that is in force."""
         if not authorization or not authorization.startswith("Bearer "):
-            raise unauthenticated("CREDENTIALS_MISSING", "Request is missing required authentication "
-                                  "credential.", violation=True)
+            raise self.unauthenticated("CREDENTIALS_MISSING", "Request is missing required "
+                                       "authentication credential.", violation=True)
         end = self.ends.get(authorization[7:])
         if end is None:
-            raise unauthenticated("ACCESS_TOKEN_TYPE_UNSUPPORTED", "Request had invalid "
-                                  "authentication credentials.")
+            raise self.unauthenticated("ACCESS_TOKEN_TYPE_UNSUPPORTED", "Request had invalid "
+                                       "authentication credentials.")
         if end <= time.monotonic():
-            raise unauthenticated("ACCESS_TOKEN_EXPIRED", "Request had invalid authentication "
+            raise self.unauthenticated("ACCESS_TOKEN_EXPIRED", "Request had invalid authentication "
                                   "credentials.")
+
+    def unauthenticated(self, reason, message, violation=False):
+        info = error_info(reason, {"service": self.service}, "googleapis.com")
+        return ApiError(401, "UNAUTHENTICATED", message + " Expected OAuth 2 access token, login cookie "
+                        "or other valid authentication credential.", [info], violation)
 
     # ---- POST /token ----
 
@@ -155,9 +161,3 @@ class Tokens:
         if left < min(CACHED_UNTIL_S, self.life / 2):
             self.cached = self.issue()
         return self.granted(self.cached)
-
-
-def unauthenticated(reason, message, violation=False):
-    info = error_info(reason, {"service": "pubsub.googleapis.com"}, "googleapis.com")
-    return ApiError(401, "UNAUTHENTICATED", message + " Expected OAuth 2 access token, login cookie or "
-                    "other valid authentication credential.", [info], violation)

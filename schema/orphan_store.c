@@ -142,23 +142,28 @@ int64_t cm_orphan_rules_age_s(const cm_orphan_rules_t *self, const char *tenant,
     "  ORDER BY d.application_code, d.client_id LIMIT $4::bigint\n"                                \
     "), last AS (SELECT " KEY " FROM page ORDER BY application_code DESC, client_id DESC LIMIT 1)"
 
+/* In AT_ROWS find_sql tells only whether there is one. */
 enum { AT_ROWS, AT_LAST_APPLICATION, AT_LAST_CLIENT, AT_ORPHANS, AT_APPLICATIONS, AT_CLIENTS };
 
 static const char count_sql[] =
     PAGE "\nSELECT (SELECT count(*) FROM page), (SELECT application_code FROM last),"
     " (SELECT client_id FROM last), (SELECT count(*) FROM page WHERE orphan)";
 
-/* $5: orphans to find. When as many are found the next page begins behind the last of them. The keys
- * come as arrays, to be handed back as they are. */
+/* $5: orphans to find. When as many are found, the rest of the page is not read and the next begins
+ * behind the last of them. The keys come as arrays, to be handed back as they are. */
 static const char find_sql[] =
-    PAGE ", found AS ("
-    "  SELECT " KEY " FROM page WHERE orphan ORDER BY " KEY " LIMIT $5::bigint\n"
-    "), behind AS ("
-    "  SELECT " KEY " FROM ((SELECT " KEY " FROM found ORDER BY " KEY " OFFSET $5::bigint - 1) UNION ALL TABLE last)"
-    "  AS b ORDER BY " KEY " LIMIT 1\n"
+    PAGE ", found AS MATERIALIZED ("
+    "  SELECT " KEY " FROM page WHERE orphan LIMIT $5::bigint\n"
+    "), is_full AS (SELECT count(*) = $5::bigint AS yes FROM found\n"
+    "), last_found AS ("
+    "  SELECT " KEY " FROM found ORDER BY application_code DESC, client_id DESC LIMIT 1\n"
     ")\n"
-    "SELECT (SELECT count(*) FROM page), (SELECT application_code FROM behind),"
-    " (SELECT client_id FROM behind), count(*), array_agg(application_code ORDER BY " KEY "),"
+    "SELECT (SELECT count(*) FROM (SELECT FROM page LIMIT 1) AS one),"
+    " CASE WHEN (SELECT yes FROM is_full) THEN (SELECT application_code FROM last_found)"
+    " ELSE (SELECT application_code FROM last) END,"
+    " CASE WHEN (SELECT yes FROM is_full) THEN (SELECT client_id FROM last_found)"
+    " ELSE (SELECT client_id FROM last) END,"
+    " count(*), array_agg(application_code ORDER BY " KEY "),"
     " array_agg(client_id ORDER BY " KEY ") FROM found";
 
 /* $1, $2: keys, $3: age. A verdict that is held for a device goes with it. */

@@ -71,6 +71,13 @@ static inline cm_status_t run_orphans(orphan_world_t *self)
         cr_expect(eq(str, left_, text));                                                           \
     } while (0)
 
+/* Sessions of this test's database that wait for a lock. */
+static inline int64_t waiters(cm_pg_t *pg)
+{
+    return cm_test_number(pg, "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                              " AND datname = current_database()");
+}
+
 /* A device whose registers and row are `days` old, without contact. */
 static inline void put_device(orphan_world_t *self, const char *client_id, double days)
 {

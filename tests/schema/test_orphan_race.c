@@ -124,8 +124,7 @@ static void *send_older_event(void *ctx)
 
 static void wait_for_waiters(orphan_world_t *self, int64_t count)
 {
-    while (cm_test_number(self->base.other, "SELECT count(DISTINCT pid) FROM pg_locks"
-                                            " WHERE NOT granted") < count)
+    while (waiters(self->base.other) < count)
         ; /* the test's time-out is the deadline */
 }
 

@@ -264,9 +264,8 @@ static void *wait_and_commit(void *ctx)
 {
     orphan_world_t *self = ctx;
     cm_pg_t *pg = cm_test_connect(self->base.uri);
-    int64_t waiting = 0;
-    while (!waiting) /* until the deletion waits for us; the test's time-out is the deadline */
-        waiting = cm_test_number(pg, "SELECT count(*) FROM pg_locks WHERE NOT granted");
+    while (waiters(pg) == 0)
+        ; /* until the deletion waits for us; the test's time-out is the deadline */
     cm_test_sql(self->base.other, "COMMIT");
     cm_pg_destroy(&pg);
     return NULL;

@@ -158,31 +158,30 @@ const char cm_dashboard_sql_keep_problems[] =
     " sync_state, sync_drift"
 #define HISTORY "@schema@.dashboard_tenant_metrics_history"
 
-const char cm_dashboard_sql_remember[] =
-    "INSERT INTO " HISTORY " (tenant, resolution, at, " KEPT ")"
-    " SELECT tenant, 'run', collected_at, " KEPT " FROM @schema@.dashboard_tenant_metrics"
-    " WHERE collected_at IS NOT NULL ON CONFLICT (tenant, resolution, at) DO NOTHING";
+#define KEPT_OF_EXCLUDED                                                                           \
+    "excluded.devices, excluded.token_valid, excluded.token_invalid, "                             \
+    "excluded.token_unknown, excluded.token_none, excluded.with_contact, excluded.orphaned, "      \
+    "excluded.registered_1d, excluded.seen_1d, excluded.seen_7d, excluded.seen_30d, "              \
+    "excluded.dead_letters, excluded.bytes, excluded.schema_version, excluded.platforms, "         \
+    "excluded.sync_state, excluded.sync_drift"
 
-/* A whole day at a time, the oldest first. A row that the day has already stays. */
-const char cm_dashboard_sql_roll_up[] =
-    "WITH day AS ("
-    "  SELECT date_trunc('day', min(at), 'UTC') AS begins FROM " HISTORY " WHERE resolution = 'run'"
-    "  AND at < date_trunc('day', now(), 'UTC') - $1::integer * interval '24 hours'\n"
-    "), old AS ("
-    "  DELETE FROM " HISTORY " USING day WHERE resolution = 'run'"
-    "  AND at >= day.begins AND at < day.begins + interval '24 hours' RETURNING *\n"
-    "), kept AS ("
-    "  INSERT INTO " HISTORY " (tenant, resolution, at, " KEPT ")"
-    "  SELECT DISTINCT ON (tenant) tenant, 'day', begins, " KEPT " FROM old"
-    "  ORDER BY tenant, at DESC"
-    "  ON CONFLICT (tenant, resolution, at) DO NOTHING\n"
-    ")\n"
-    "SELECT count(*) FROM old";
+/* The row of the day is written over by every run of the day, so that the trend reads one row a day. */
+const char cm_dashboard_sql_remember[] =
+    "INSERT INTO " HISTORY " AS h (tenant, resolution, at, " KEPT ")"
+    " SELECT m.tenant, r.resolution, r.at, " KEPT " FROM @schema@.dashboard_tenant_metrics AS m,"
+    " LATERAL (VALUES ('run', m.collected_at), ('day', date_trunc('day', m.collected_at, 'UTC')))"
+    " AS r(resolution, at) WHERE m.collected_at IS NOT NULL"
+    " ON CONFLICT (tenant, resolution, at) DO UPDATE SET (" KEPT ") = (" KEPT_OF_EXCLUDED ")"
+    " WHERE h.resolution = 'day'";
 
 const char cm_dashboard_sql_prune[] =
-    "WITH gone AS (DELETE FROM " HISTORY " WHERE resolution IN ('run', 'day')"
-    " AND at < date_trunc('day', now(), 'UTC') - $1::integer * interval '24 hours' RETURNING 1)"
-    " SELECT count(*) FROM gone";
+    "WITH gone AS (DELETE FROM " HISTORY " WHERE ctid = ANY (ARRAY("
+    "(SELECT ctid FROM " HISTORY " WHERE resolution = 'run'"
+    " AND at < date_trunc('day', now(), 'UTC') - $1::integer * interval '24 hours'"
+    " LIMIT $3::bigint) UNION ALL "
+    "(SELECT ctid FROM " HISTORY " WHERE resolution = 'day'"
+    " AND at < date_trunc('day', now(), 'UTC') - $2::integer * interval '24 hours'"
+    " LIMIT $3::bigint))) RETURNING 1) SELECT count(*) FROM gone";
 
 /* ---- references ----------------------------------------------------------------------------- */
 

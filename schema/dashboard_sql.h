@@ -1,5 +1,5 @@
-/* dashboard_sql - the statements of the dashboard store. "@schema@" is the admin schema, in `measure`
- * and `checksum` the tenant's. Rows travel between databases as JSON texts. */
+/* dashboard_sql - the statements of the dashboard store. "@schema@" is the admin schema, in
+ * `measure` and `checksum` the tenant's. Rows travel between databases as JSON texts. */
 #ifndef CM_SCHEMA_DASHBOARD_SQL_H
 #define CM_SCHEMA_DASHBOARD_SQL_H
 
@@ -19,11 +19,11 @@ extern const char cm_dashboard_sql_keep[];
 /* $1: array of tenants whose tables are not there. */
 extern const char cm_dashboard_sql_keep_problems[];
 
+/* Adds the latest figures to the history, as a run and as those of the day. */
 extern const char cm_dashboard_sql_remember[];
-/* $1: days for which runs are kept. Makes the oldest day that is past them one row a tenant, with
- * its rows; the number of rows taken away, 0 when there is no such day. */
-extern const char cm_dashboard_sql_roll_up[];
-/* $1: days for which rows are kept. The number of rows that went. */
+/* $1, $2: days for which runs and rows of days are kept, $3: most rows of each to take. How many
+ * went.
+ */
 extern const char cm_dashboard_sql_prune[];
 
 /* $1: array of references. */

@@ -16,6 +16,7 @@ enum {
     REFERENCE_MAX_AGE_S = CM_ORPHAN_DAY_S,
     KEEP_RUNS_DAYS = 14,
     KEEP_DAYS = 400,
+    PRUNE_MAX = 50000, /* rows of the history a transaction */
     NUMBER_MAX = 24
 };
 
@@ -260,34 +261,27 @@ cm_status_t cm_dashboard_flush(cm_dashboard_t *self, cm_error_t *err)
 
 /* ---- the history ---------------------------------------------------------------------------- */
 
-static cm_status_t roll_up(cm_dashboard_t *self, cm_error_t *err)
+static cm_status_t prune(cm_dashboard_t *self, cm_error_t *err)
 {
-    char days[NUMBER_MAX];
-    const char *values[] = {number(self->options.keep_runs_days, days)};
-    int64_t rows = 1;
+    char runs[NUMBER_MAX], days[NUMBER_MAX], most[NUMBER_MAX];
+    const char *values[] = {number(self->options.keep_runs_days, runs),
+                            number(self->options.keep_days, days), number(PRUNE_MAX, most)};
+    int64_t gone = PRUNE_MAX;
     cm_status_t status = CM_OK;
-    while (status == CM_OK && rows > 0) {
-        status = write_one(self, cm_dashboard_sql_roll_up, 1, values, &rows, err);
+    while (status == CM_OK && gone >= PRUNE_MAX) {
+        status = write_one(self, cm_dashboard_sql_prune, 3, values, &gone, err);
         if (status == CM_OK)
-            self->totals.rolled_up += rows;
+            self->totals.pruned += gone;
     }
     return status;
 }
 
 cm_status_t cm_dashboard_finish(cm_dashboard_t *self, cm_error_t *err)
 {
-    char days[NUMBER_MAX];
-    const char *values[] = {number(self->options.keep_days, days)};
-    int64_t pruned = 0;
     cm_status_t status = cm_dashboard_flush(self, err);
     if (status == CM_OK)
         status = write_one(self, cm_dashboard_sql_remember, 0, NULL, NULL, err);
-    if (status == CM_OK)
-        status = write_one(self, cm_dashboard_sql_prune, 1, values, &pruned, err);
-    if (status != CM_OK)
-        return status;
-    self->totals.pruned += pruned;
-    return roll_up(self, err);
+    return status == CM_OK ? prune(self, err) : status;
 }
 
 /* ---- references ----------------------------------------------------------------------------- */

@@ -31,8 +31,8 @@ typedef struct {              /* borrowed until the store is destroyed; a 0 is t
     int top;                  /* 10 versions and platforms a tenant are told; the rest: 'other' */
     int sample;               /* 0: no checksum; 1 to 256 of 256 devices are in it */
     int64_t reference_max_age_s; /* a day */
-    int keep_runs_days;          /* 14: older runs of the history become one row a day */
-    int keep_days;               /* 400: older rows of the history go */
+    int keep_runs_days;          /* 14: of older days the history keeps the last run */
+    int keep_days;               /* 400: older days of the history go */
     /* Called first inside each transaction that writes; anything but CM_OK ends the call with it.
      * NULL: none. */
     cm_status_t (*fence)(void *ctx, cm_pg_t *pg, cm_error_t *err);
@@ -44,11 +44,11 @@ enum { CM_DASHBOARD_FLUSH_AT = 200 }; /* tenants */
 typedef struct cm_dashboard cm_dashboard_t;
 
 typedef struct {
-    int64_t tenants;           /* measured and committed */
-    int64_t devices;           /* of these */
-    int64_t problems;          /* tenants whose tables are not there, when measured */
-    int64_t queries;           /* statements sent, those of the transactions aside */
-    int64_t rolled_up, pruned; /* rows of the history: made one a day; gone */
+    int64_t tenants;  /* measured and committed */
+    int64_t devices;  /* of these */
+    int64_t problems; /* tenants whose tables are not there, when measured */
+    int64_t queries;  /* statements sent, those of the transactions aside */
+    int64_t pruned;   /* rows of the history */
 } cm_dashboard_totals_t;
 
 /* admin: where the admin schema is. Its transactions are the store's; borrowed. */
@@ -59,7 +59,8 @@ cm_dashboard_totals_t cm_dashboard_totals(const cm_dashboard_t *self);
 
 /* Read the catalog of each database that holds tenants (one query each), then give each tenant of
  * the registry that has or should have a schema its row, with figures of catalog, registry and dead
- * letters, and take away the rows of all others, history included. */
+ * letters, and take away the rows of all others, history included. Give all databases: tenants of
+ * one that was left out look lost. */
 cm_status_t cm_dashboard_begin(cm_dashboard_t *self, cm_pg_t *const *databases, size_t count,
                                cm_error_t *err);
 
@@ -84,8 +85,8 @@ cm_status_t cm_dashboard_measure(cm_dashboard_t *self, cm_pg_t *database, const 
                                  cm_error_t *err);
 /* Commit what is measured. */
 cm_status_t cm_dashboard_flush(cm_dashboard_t *self, cm_error_t *err);
-/* Flush; add each tenant's figures to the history, once for each time they were counted; roll up
- * and prune the history, a day a transaction. */
+/* Flush; add each tenant's figures to the history, once for each time they were counted, and as
+ * those of their day; prune the history in portions. */
 cm_status_t cm_dashboard_finish(cm_dashboard_t *self, cm_error_t *err);
 
 /* ---- references from elsewhere -------------------------------------------------------------- */

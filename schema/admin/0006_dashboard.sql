@@ -52,8 +52,8 @@ CREATE TABLE @schema@.dashboard_tenant_metrics (
     sync_matched_at      timestamptz                           -- the newest match
 );
 
--- What each run found ('run'), and of days long past the last of it ('day', at: the beginning of the
--- day, UTC).
+-- What each run found ('run'), and the last of each day ('day', at: the beginning of the day, UTC),
+-- which is kept longer.
 CREATE TABLE @schema@.dashboard_tenant_metrics_history (
     tenant         text COLLATE "C" NOT NULL,
     resolution     text COLLATE "C" NOT NULL CHECK (resolution IN ('run', 'day')),
@@ -153,18 +153,16 @@ GROUP BY schema_version, state;
 
 -- A day's figures of a tenant are the last of the day; a day has the tenants that were counted in it.
 CREATE VIEW @schema@.dashboard_trend AS
-SELECT day, count(*) AS tenants, sum(devices)::bigint AS devices,
+SELECT at AS day, count(*) AS tenants, sum(devices)::bigint AS devices,
        sum(token_valid)::bigint AS token_valid, sum(token_invalid)::bigint AS token_invalid,
        sum(token_unknown)::bigint AS token_unknown, sum(token_none)::bigint AS token_none,
        sum(with_contact)::bigint AS with_contact, sum(orphaned)::bigint AS orphaned,
        sum(registered_1d)::bigint AS registered, sum(seen_1d)::bigint AS seen,
        sum(dead_letters)::bigint AS dead_letters, sum(bytes)::bigint AS bytes,
        count(*) FILTER (WHERE sync_state = 'drift') AS drifting
-FROM (SELECT DISTINCT ON (h.tenant, date_trunc('day', h.at, 'UTC'))
-             date_trunc('day', h.at, 'UTC') AS day, h.*
-      FROM @schema@.dashboard_tenant_metrics_history AS h
-      ORDER BY h.tenant, date_trunc('day', h.at, 'UTC'), h.resolution DESC, h.at DESC) AS last
-GROUP BY day;
+FROM @schema@.dashboard_tenant_metrics_history
+WHERE resolution = 'day'
+GROUP BY at;
 
 -- One row for each thing that is wrong with a tenant; rank orders those of one kind, worst first.
 CREATE VIEW @schema@.dashboard_worst_tenants AS

@@ -129,7 +129,7 @@ Test(dashboard_store, a_second_run_costs_the_same_queries_one_a_tenant)
     }
     cr_expect(eq(i64, queries[1], queries[0]));
     cr_expect(eq(i64, queries[2], queries[0]));
-    cr_expect(eq(i64, queries[0], 21 + 8));
+    cr_expect(eq(i64, queries[0], 21 + 7));
     tear_down(&world);
 }
 
@@ -260,7 +260,7 @@ Test(dashboard_store, whoever_lost_the_lease_writes_nothing)
     dashboard_world_t world = {0};
     set_up(&world);
     run_all(&world);
-    cr_expect(eq(int, world.fences, 5)); /* list, rows, history, prune, roll up */
+    cr_expect(eq(int, world.fences, 4)); /* list, rows, history, pruning */
     put_random_devices(&world, "a", 10);
     world.options.fence = lost_lease;
     open_store(&world);
@@ -275,57 +275,74 @@ Test(dashboard_store, whoever_lost_the_lease_writes_nothing)
 
 /* ---- the history ---------------------------------------------------------------------------- */
 
-Test(dashboard_store, each_counting_is_in_the_history_once)
+Test(dashboard_store, each_counting_is_in_the_history_once_and_the_day_has_the_last)
 {
     dashboard_world_t world = {0};
     set_up(&world);
     run_all(&world);
+    put_random_devices(&world, "a", 10);
     run_all(&world);
     DOES(cm_dashboard_finish(world.store, &world.base.err));
-    ROWS("run|2", "SELECT resolution, count(*) FROM " HISTORY " GROUP BY 1");
+    cm_test_sql(world.other, "UPDATE " HISTORY " SET at = at - interval '1 day'"
+                             " WHERE resolution = 'day' AND devices = 0"); /* midnight in between */
+    ROWS("day|10\nrun|0\nrun|10",
+         "SELECT resolution, devices FROM " HISTORY
+         " WHERE at > now() - interval '24 h' OR resolution = 'run' ORDER BY 1, 2");
+    ROWS("t", "SELECT bool_and(at = date_trunc('day', at, 'UTC')) FROM " HISTORY
+              " WHERE resolution = 'day'");
     tear_down(&world);
 }
 
-/* Runs every six hours for `days` days, with their age in days as the number of devices. */
+/* Figures of a tenant counted at another time than now. */
+static void count_at(dashboard_world_t *self, const char *at, int devices)
+{
+    cm_test_sql(self->other, "UPDATE " METRICS " SET collected_at = '%s', devices = %d", at,
+                devices);
+    cr_assert(eq(int, cm_dashboard_finish(self->store, &self->base.err), CM_OK));
+}
+
+Test(dashboard_store, days_are_those_of_utc)
+{
+    dashboard_world_t world = {0};
+    set_up(&world);
+    world.options.keep_runs_days = world.options.keep_days = 100000;
+    open_store(&world);
+    DOES(cm_dashboard_begin(world.store, &world.base.pg, 1, &world.base.err));
+    count_at(&world, "2026-03-01T23:59:59.9Z", 1);
+    count_at(&world, "2026-03-02T00:00:00Z", 2);
+    count_at(&world, "2026-03-03T00:30:00+01:00", 3);
+    ROWS("2026-03-01 00:00:00+00|1\n2026-03-02 00:00:00+00|3",
+         "SELECT at, devices FROM " HISTORY " WHERE resolution = 'day' ORDER BY at");
+    tear_down(&world);
+}
+
+/* Runs every six hours and the last of each day, for `days` days. */
 static void put_history(dashboard_world_t *self, int days)
 {
     cm_test_sql(self->base.other,
-                "INSERT INTO " HISTORY " SELECT 'a', 'run', date_trunc('day', now(), 'UTC')"
-                " - d * interval '24 h' + h * interval '6 h', d * 10 + h, 0, 0, 0, 0, 0, 0, 0, 0,"
+                "INSERT INTO " HISTORY " SELECT 'a', r, date_trunc('day', now(), 'UTC')"
+                " - d * interval '24 h' + h * interval '6 h', d, 0, 0, 0, 0, 0, 0, 0, 0,"
                 " 0, 0, 0, 0, 1, '{}', 'none', NULL"
-                " FROM generate_series(1, %d) AS d, generate_series(0, 3) AS h",
+                " FROM generate_series(1, %d) AS d, generate_series(0, 3) AS h,"
+                " unnest(ARRAY['run', 'day']) AS r WHERE r = 'run' OR h = 0",
                 days);
 }
 
-Test(dashboard_store, old_runs_become_the_last_of_their_day)
+Test(dashboard_store, runs_go_before_days_do)
 {
     dashboard_world_t world = {0};
     set_up(&world);
-    put_history(&world, 20);
-    DOES(cm_dashboard_finish(world.store, &world.base.err));
-    ROWS("day|6|153|203\nrun|56|10|143",
-         "SELECT resolution, count(*), min(devices), max(devices) FROM " HISTORY
-         " GROUP BY 1 ORDER BY 1");
-    cr_expect(eq(i64, cm_dashboard_totals(world.store).rolled_up, 24));
-    ROWS("0", "SELECT count(*) FROM " HISTORY " WHERE resolution = 'day' AND at <>"
-              " date_trunc('day', at, 'UTC')");
+    put_history(&world, 500);
+    for (int i = 0; i < 2; i++) {
+        DOES(cm_dashboard_finish(world.store, &world.base.err));
+        cr_expect(eq(i64, cm_dashboard_totals(world.store).pruned, 4 * (500 - 14) + 100));
+        ROWS("day|400|400\nrun|56|14",
+             "SELECT resolution, count(*), max(devices) FROM " HISTORY " GROUP BY 1 ORDER BY 1");
+    }
     tear_down(&world);
 }
 
-Test(dashboard_store, a_second_roll_up_changes_nothing)
-{
-    dashboard_world_t world = {0};
-    set_up(&world);
-    put_history(&world, 20);
-    DOES(cm_dashboard_finish(world.store, &world.base.err));
-    DOES(cm_dashboard_finish(world.store, &world.base.err));
-    ROWS("day|6|153|203\nrun|56|10|143",
-         "SELECT resolution, count(*), min(devices), max(devices) FROM " HISTORY
-         " GROUP BY 1 ORDER BY 1");
-    tear_down(&world);
-}
-
-Test(dashboard_store, history_that_is_too_old_goes)
+Test(dashboard_store, how_long_history_is_kept_can_be_told)
 {
     dashboard_world_t world = {0};
     set_up(&world);
@@ -334,7 +351,6 @@ Test(dashboard_store, history_that_is_too_old_goes)
     world.options.keep_days = 10;
     open_store(&world);
     DOES(cm_dashboard_finish(world.store, &world.base.err));
-    ROWS("day|5\nrun|20", "SELECT resolution, count(*) FROM " HISTORY " GROUP BY 1 ORDER BY 1");
-    cr_expect(eq(i64, cm_dashboard_totals(world.store).pruned, 40));
+    ROWS("day|10\nrun|20", "SELECT resolution, count(*) FROM " HISTORY " GROUP BY 1 ORDER BY 1");
     tear_down(&world);
 }

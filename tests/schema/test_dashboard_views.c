@@ -101,8 +101,8 @@ Test(dashboard_views, a_day_of_the_trend_has_the_last_count_of_each_tenant)
                 "INSERT INTO " HISTORY " SELECT t, r, at::timestamptz, n, 0, 0, 0, 0, 0, 0, 0, 0,"
                 " 0, 0, 0, 0, 1, '{}', 'none', NULL FROM (VALUES"
                 " ('a', 'day', '2026-03-01T00:00Z', 5), ('b', 'day', '2026-03-01T00:00Z', 7),"
-                " ('a', 'day', '2026-03-02T00:00Z', 1), ('a', 'run', '2026-03-02T01:00Z', 2),"
-                " ('a', 'run', '2026-03-02T23:59Z', 3), ('b', 'run', '2026-03-02T12:00Z', 9)"
+                " ('a', 'day', '2026-03-02T00:00Z', 3), ('a', 'run', '2026-03-02T01:00Z', 2),"
+                " ('a', 'run', '2026-03-02T23:59Z', 3), ('b', 'day', '2026-03-02T00:00Z', 9)"
                 ") AS x(t, r, at, n)");
     ROWS("2026-03-01 00:00:00+00|2|12\n2026-03-02 00:00:00+00|2|12",
          "SELECT day, tenants, devices FROM " CM_TEST_ADMIN ".dashboard_trend ORDER BY day");

@@ -91,7 +91,8 @@ cm_status_t cm_dashboard_finish(cm_dashboard_t *self, cm_error_t *err);
 
 /* ---- references from elsewhere -------------------------------------------------------------- */
 
-/* Put references in place of those of the same tenants; without a time they count as of now. */
+/* Put references in place of those of the same tenants; without a time they count as of now. Of
+ * several for one tenant the newest counts. */
 cm_status_t cm_dashboard_reference_put(cm_dashboard_t *self, const cm_sync_reference_t *references,
                                        size_t count, cm_error_t *err);
 /* Put what a query answers: columns tenant, devices, checksum, counted_at (timestamptz), the last

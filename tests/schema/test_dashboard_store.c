@@ -273,6 +273,35 @@ Test(dashboard_store, whoever_lost_the_lease_writes_nothing)
     tear_down(&world);
 }
 
+static cm_status_t fail_while_told(void *ctx, cm_pg_t *pg, cm_error_t *err)
+{
+    dashboard_world_t *self = ctx;
+    (void)pg;
+    return self->fences-- > 0 ? cm_error_set(err, CM_TRANSIENT, "40001", "for once") : CM_OK;
+}
+
+Test(dashboard_store, what_could_not_be_committed_is_with_the_next)
+{
+    dashboard_world_t world = {0};
+    set_up(&world);
+    cm_test_tenant(world.other, "b");
+    put_random_devices(&world, "a", 3);
+    put_random_devices(&world, "b", 4);
+    DOES(cm_dashboard_begin(world.store, &world.base.pg, 1, &world.base.err));
+    world.options.fence = fail_while_told;
+    open_store(&world);
+    world.fences = 1;
+    DOES(cm_dashboard_measure(world.store, world.base.pg, "a", &world.base.err));
+    cr_expect(eq(int, cm_dashboard_measure(world.store, world.base.pg, "x", &world.base.err),
+                 CM_MISSING));
+    cr_expect(eq(int, cm_dashboard_flush(world.store, &world.base.err), CM_TRANSIENT));
+    DOES(cm_dashboard_measure(world.store, world.base.pg, "b", &world.base.err));
+    DOES(cm_dashboard_flush(world.store, &world.base.err));
+    ROWS("a|3\nb|4", "SELECT tenant, devices FROM " METRICS " ORDER BY 1");
+    cr_expect(eq(i64, cm_dashboard_totals(world.store).devices, 7));
+    tear_down(&world);
+}
+
 /* ---- the history ---------------------------------------------------------------------------- */
 
 Test(dashboard_store, each_counting_is_in_the_history_once_and_the_day_has_the_last)

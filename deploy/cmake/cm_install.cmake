@@ -6,6 +6,8 @@ install(FILES ${PROJECT_SOURCE_DIR}/deploy/client-manager.service DESTINATION li
 install(FILES ${PROJECT_SOURCE_DIR}/README.md ${PROJECT_SOURCE_DIR}/CHANGELOG.md
               ${PROJECT_SOURCE_DIR}/LICENSE ${PROJECT_SOURCE_DIR}/deploy/client-manager.yaml
         DESTINATION ${CMAKE_INSTALL_DOCDIR})
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/deploy/grafana
+        DESTINATION ${CMAKE_INSTALL_DATADIR}/client-manager)
 
 # The configuration is the administrator's once it is there. It stands in /etc for a system prefix.
 install(CODE "set(source \"${PROJECT_SOURCE_DIR}/deploy/client-manager.yaml\")")

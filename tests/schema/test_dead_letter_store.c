@@ -384,7 +384,7 @@ Test(dead_letter_store, without_its_table_keeping_is_missing_and_without_link_un
 {
     world_t world = {0};
     set_up(&world);
-    cm_test_sql(world.pg, "DROP TABLE " CM_TEST_ADMIN ".dead_letters");
+    cm_test_sql(world.pg, "DROP TABLE " CM_TEST_ADMIN ".dead_letters CASCADE");
     cr_expect(eq(int, keep(&world, &one, 1, NULL), CM_MISSING));
     cm_pg_close(world.pg);
     cr_expect(eq(int, keep(&world, &one, 1, NULL), CM_UNAVAILABLE));

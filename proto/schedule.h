@@ -64,9 +64,9 @@ typedef enum {
     CM_SCHEDULE_CANCEL,  /* end the unfinished run, of tick_ms, as cancelled */
     CM_SCHEDULE_GIVE_UP, /* end it as failed */
     CM_SCHEDULE_PASS,    /* ticks from first_tick_ms to tick_ms without a run */
-    CM_SCHEDULE_RESET,   /* last_tick lies a day or more ahead, so the clock was wrong then: count
-                            from   tick_ms, which is now. A tick that was run is not run again for that
-                          */
+    /* last_tick lies a day or more ahead, so the clock was wrong then: count from tick_ms, which is
+     * now. What was run is not run again for that: a tick has one row (schema/job_store.h). */
+    CM_SCHEDULE_RESET,
 } cm_schedule_action_t;
 
 typedef struct {

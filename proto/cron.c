@@ -242,7 +242,7 @@ static int64_t match(const cm_cron_t *cron, int64_t from_s)
         if (found >= 0)
             return day * DAY + found * MINUTE;
     }
-    assert(!"a cron expression that never matches was parsed");
+    assert(false); /* not one that cm_cron_parse() made */
     return CM_CRON_LAST_S;
 }
 

@@ -46,7 +46,7 @@ const char cm_token_status_sql_write[] =
     "  SELECT n.*, d.client_id FROM n JOIN @schema@.devices AS d"
     "    ON hashtextextended(d.push_token, 0) = hashtextextended(n.named_token, 0)"
     "    AND d.push_token = n.named_token AND d.push_token IS NOT NULL"
-    "    AND d.application_code = n.application_code"
+    "    AND (d.application_code = n.application_code) IS TRUE"
     "  WHERE n.named_id IS NULL\n"
     "), p AS MATERIALIZED (\n" /* ... locked, and as they are now */
     "  SELECT n.i, n.provider, n.named_token, n.verdict_at, n.gone, n.braked, d.application_code,"

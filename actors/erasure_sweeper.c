@@ -39,7 +39,7 @@ static void sweep_notes(sweeper_t *self, bool letters)
     const cm_options_t *options = self->args->options;
     char tenant[CM_TENANT_ID_MAX] = "";
     cm_erasure_step_t step = CM_ERASURE_REWRITTEN;
-    while (self->running && step == CM_ERASURE_REWRITTEN) {
+    while (self->running && step != CM_ERASURE_NONE) {
         char after[CM_TENANT_ID_MAX];
         cm_error_t err = {0};
         snprintf(after, sizeof after, "%s", tenant);

@@ -167,6 +167,17 @@ Test(erasure_commands, sweep_goes_past_a_busy_tenant_and_says_that_it_is_not_all
     expect_noted(&world, "7");
 }
 
+Test(erasure_commands, sweep_of_a_tenant_that_is_not_there_does_not_claim_to_have_rewritten_it)
+{
+    CM_CLEANUP(world_close) world_t world;
+    world_open(&world, NULL);
+    const cm_program_t *done = manager(&world, SWEEP("9", "8"));
+    cr_expect(eq(int, done->code, 0), "%s", done->err);
+    cr_expect(eq(str, done->out,
+                 "{\"tenant\": \"9\", \"result\": \"absent\"}\n"
+                 "{\"tenant\": \"8\", \"result\": \"rewritten\"}\n"));
+}
+
 Test(erasure_commands, sweep_wants_tenants_or_all)
 {
     CM_CLEANUP(world_close) world_t world;

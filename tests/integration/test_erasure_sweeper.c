@@ -205,6 +205,20 @@ Test(erasure_sweeper, the_time_of_a_note_is_what_the_options_say)
     await(&world, REWRITTEN, 2);
 }
 
+Test(erasure_sweeper, a_tenant_that_is_gone_is_forgotten_and_not_counted)
+{
+    CM_CLEANUP(world_close) world_t world;
+    world_open(&world);
+    note(&world, "Gone", 61);
+    note(&world, "b", 61);
+    world_start(&world);
+    let_it_look();
+    await(&world, REWRITTEN, 1);
+    cr_expect(not(is_noted(&world, "Gone")));
+    cr_expect(not(is_noted(&world, "b")));
+    cr_expect(eq(dbl, metric(&world, FAILED), 0));
+}
+
 Test(erasure_sweeper, the_dead_letters_are_rewritten_too)
 {
     CM_CLEANUP(world_close) world_t world;

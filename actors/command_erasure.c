@@ -32,11 +32,10 @@ static bool sweep_one(sweep_t *self, const cm_erasure_choice_t *choice, char id[
     cm_status_t status = cm_erasure_sweep_next(
         self->pg, self->invocation->options->postgres.admin_schema, choice, id, &step, &err);
     if (status == CM_OK) {
-        if (step == CM_ERASURE_REWRITTEN) {
-            add_result(self, id, "rewritten");
-            self->rewritten++;
-        }
-        return step == CM_ERASURE_REWRITTEN;
+        if (step != CM_ERASURE_NONE)
+            add_result(self, id, step == CM_ERASURE_REWRITTEN ? "rewritten" : "absent");
+        self->rewritten += step == CM_ERASURE_REWRITTEN;
+        return step != CM_ERASURE_NONE;
     }
     self->failed++;
     if (*id) {

@@ -39,7 +39,7 @@ static void sweep_notes(sweeper_t *self, bool letters)
     const cm_options_t *options = self->args->options;
     char tenant[CM_TENANT_ID_MAX] = "";
     cm_erasure_step_t step = CM_ERASURE_REWRITTEN;
-    while (self->running && step == CM_ERASURE_REWRITTEN) {
+    while (self->running && step != CM_ERASURE_NONE) {
         char after[CM_TENANT_ID_MAX];
         cm_error_t err = {0};
         snprintf(after, sizeof after, "%s", tenant);
@@ -55,10 +55,9 @@ static void sweep_notes(sweeper_t *self, bool letters)
         else if (step == CM_ERASURE_REWRITTEN)
             cm_log(CM_LOG_INFO, self->args->name, "tables rewritten", "tenant=\"%s\"", tenant);
         cm_metric_add(self->rewritten, status == CM_OK && step == CM_ERASURE_REWRITTEN);
-        if (status == CM_TRANSIENT && !letters && tenant[0])
-            step = CM_ERASURE_REWRITTEN; /* the next one may be free */
-        else if (status != CM_OK)
-            step = CM_ERASURE_NONE;
+        if (status != CM_OK) /* the next one may be well */
+            step = !letters && tenant[0] && cm_pg_is_connected(self->pg) ? CM_ERASURE_REWRITTEN
+                                                                         : CM_ERASURE_NONE;
         poll_pipe(self, 0);
     }
 }
@@ -73,7 +72,10 @@ static void look(sweeper_t *self)
                                     &err);
     if (status == CM_OK && pending.tenants > 0) {
         sweep_notes(self, false);
-        sweep_notes(self, true);
+        if (cm_pg_is_connected(self->pg))
+            sweep_notes(self, true);
+        if (!cm_pg_is_connected(self->pg)) /* which has been told */
+            return;
         status = cm_erasure_pending(self->pg, self->args->options->postgres.admin_schema, &pending,
                                     &err);
     }

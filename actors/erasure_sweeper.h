@@ -5,8 +5,9 @@
  * pipe      "$TERM"             finish the tenant in hand, exit
  * Once a minute it looks for tenants whose oldest erasure is erasure.sweep_minutes old and rewrites
  * their tables, one tenant a transaction (schema/erasure.h); so a tenant is rewritten at most once
- * in that time. Tables that are busy, or take longer than a minute, stay noted and are
- * told; `client-manager erasure sweep` has the time. It gives no sign of life during a rewrite, so
+ * in that time. A tenant whose tables are busy, take longer than a minute, or cannot be rewritten,
+ * stays noted, is told and holds up no other; `client-manager erasure sweep` has the time. A lost
+ * connection ends the look and is told once. It gives no sign of life during a rewrite, so
  * /livez does not ask for it; a stop in the middle of a long one is not waited for, and nothing of
  * it is committed then. Any number of instances may run it. Started with the contact-deletion
  * sub-worker. Owns a connection while it looks, none in between.

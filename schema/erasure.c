@@ -145,12 +145,13 @@ static cm_status_t forget(sweep_t *self, cm_error_t *err)
 }
 
 /* With a savepoint around it: a tenant whose schema is gone has no files to rewrite. */
-static cm_status_t sweep_claimed(sweep_t *self, cm_error_t *err)
+static cm_status_t sweep_claimed(sweep_t *self, cm_erasure_step_t *ret_step, cm_error_t *err)
 {
     cm_tenant_id_schema(self->tenant, self->schema);
     cm_status_t status = cm_pg_exec(self->pg, "SAVEPOINT rewrite", err);
     if (status == CM_OK)
         status = lock_and_rewrite(self, err);
+    *ret_step = status == CM_MISSING ? CM_ERASURE_ABSENT : CM_ERASURE_REWRITTEN;
     if (status == CM_MISSING)
         status = cm_pg_exec(self->pg, "ROLLBACK TO SAVEPOINT rewrite", err);
     return status == CM_OK ? forget(self, err) : status;
@@ -162,6 +163,7 @@ cm_status_t cm_erasure_sweep_next(cm_pg_t *pg, const char *admin_schema,
                                   cm_error_t *err)
 {
     sweep_t self = {.pg = pg, .admin_schema = admin_schema, .choice = choice, .tenant = ret_tenant};
+    cm_erasure_step_t step = CM_ERASURE_NONE;
     bool found = false;
     ret_tenant[0] = '\0';
     *ret_step = CM_ERASURE_NONE;
@@ -169,12 +171,12 @@ cm_status_t cm_erasure_sweep_next(cm_pg_t *pg, const char *admin_schema,
     if (status == CM_OK)
         status = claim(&self, &found, err);
     if (status == CM_OK && found)
-        status = sweep_claimed(&self, err);
+        status = sweep_claimed(&self, &step, err);
     if (status == CM_OK)
         status = cm_pg_commit(pg, err);
     if (status != CM_OK)
         cm_pg_rollback(pg);
-    else if (found)
-        *ret_step = CM_ERASURE_REWRITTEN;
+    else
+        *ret_step = step;
     return status;
 }

@@ -9,7 +9,8 @@
 
 static void fill_options(cm_options_t *options, int hold_ms)
 {
-    options->postgres.admin_schema = "client_manager";
+    if (!options->postgres.admin_schema)
+        options->postgres.admin_schema = "client_manager";
     options->postgres.recycle_minutes = 45;
     options->postgres.recycle_tenants = 2000;
     options->broker.prefix = "t";

@@ -24,7 +24,7 @@ typedef struct {
  * failures and probes every 20 ms at the latest. */
 void cm_mesh_start(cm_subworker_mesh_t *self, const char *subworker,
                    cm_subscription_id_t subscription, zactor_fn *body, int hold_ms);
-/* The same with what the test says beside it in options: push_token_status. */
+/* The same with what the test says beside it in options: push_token_status, postgres, erasure. */
 void cm_mesh_start_with(cm_subworker_mesh_t *self, const char *subworker,
                         cm_subscription_id_t subscription, zactor_fn *body,
                         const cm_options_t *options);

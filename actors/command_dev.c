@@ -5,6 +5,7 @@
 #include "actors/monitor_client.h"
 #include "actors/publisher.h"
 #include "actors/traffic.h"
+#include "proto/tenant_id.h"
 #include "runtime/cleanup.h"
 #include "runtime/clock.h"
 #include "runtime/pg.h"
@@ -29,8 +30,14 @@ enum {
     ACTIVATE_MS = 120000,
     QUIET_MS = 900000,
     SETTLED_MS = 3000, /* nothing changes any more */
-    STOP_MS = 60000
+    STOP_MS = 60000,
+    DELETED_AFTER = 100000, /* messages, when there is no end */
+    DELETE_MS = 120000,
+    LATE_EVENTS = 20,
+    LATE_LOOKED_AT = 200000
 };
+#define VERDICTS          0.15 /* shares of the messages */
+#define CONTACT_DELETIONS 0.001
 
 typedef struct {
     const cm_invocation_t *invocation;
@@ -49,6 +56,7 @@ typedef struct {
     int ledger_fd;      /* read end of the service's stdout */
     uint64_t published; /* on all topics */
     int64_t dead_before;
+    int64_t active_before; /* tenants, when one was deleted; 0: none was */
     cm_dev_view_t view;
 } demo_t;
 
@@ -103,6 +111,8 @@ static bool parse_flags(demo_t *self)
         self->rate = 0;
     self->traffic.seed = (uint64_t)seed;
     self->traffic.tenants = (uint32_t)self->tenants;
+    self->traffic.verdicts = VERDICTS;
+    self->traffic.contact_deletions = CONTACT_DELETIONS;
     return true;
 }
 
@@ -227,16 +237,22 @@ static cm_status_t check_service(const demo_t *self, cm_error_t *err)
 
 /* ---- tenants -------------------------------------------------------------------------------- */
 
+static cm_status_t publish(demo_t *self, cm_subscription_id_t topic, const cm_buffer_t *body,
+                           cm_error_t *err)
+{
+    cm_message_t message = {.body = {body->data, body->len}};
+    cm_status_t status = cm_publisher_send(self->publisher, topic, &message, err);
+    self->published += status == CM_OK;
+    return status;
+}
+
 static cm_status_t activate_tenants(demo_t *self, cm_error_t *err)
 {
     CM_CLEANUP(cm_buffer_destroy) cm_buffer_t body = {0};
     cm_status_t status = CM_OK;
     for (uint32_t t = 0; status == CM_OK && t < self->traffic.tenants; t++) {
         cm_traffic_activation(&self->traffic, t, &body);
-        cm_message_t message = {.body = {body.data, body.len}};
-        status =
-            cm_publisher_send(self->publisher, CM_SUBSCRIPTION_ACTIVATE_CUSTOMER, &message, err);
-        self->published += status == CM_OK;
+        status = publish(self, CM_SUBSCRIPTION_ACTIVATE_CUSTOMER, &body, err);
     }
     if (status == CM_OK)
         status = cm_publisher_flush(self->publisher, err);
@@ -255,10 +271,22 @@ static cm_status_t activate_tenants(demo_t *self, cm_error_t *err)
 
 /* ---- traffic -------------------------------------------------------------------------------- */
 
+/* One of several tenants is deleted near the end: the last one, which sends least. */
+static bool deletes_tenant(const demo_t *self)
+{
+    return self->tenants > 1;
+}
+
+static uint64_t deletion_at(const demo_t *self)
+{
+    return self->events ? (uint64_t)self->events - (uint64_t)self->events / 20 : DELETED_AFTER;
+}
+
 /* All messages there will be; 0: no end. */
 static uint64_t total(const demo_t *self)
 {
-    return self->events ? (uint64_t)(self->events + self->tenants) : 0;
+    uint64_t more = (uint64_t)self->tenants + (deletes_tenant(self) ? 1 + LATE_EVENTS : 0);
+    return self->events ? (uint64_t)self->events + more : 0;
 }
 
 static void show(demo_t *self)
@@ -272,15 +300,57 @@ static void show(demo_t *self)
     cm_dev_view_flow(&self->view, &ledgers, self->published, total(self));
 }
 
+static cm_status_t delete_tenant(demo_t *self, cm_error_t *err)
+{
+    CM_CLEANUP(cm_buffer_destroy) cm_buffer_t body = {0};
+    cm_status_t status =
+        cm_census_active_tenants(self->pg, admin_schema(self), &self->active_before, err);
+    if (status != CM_OK)
+        return status;
+    cm_traffic_account_deletion(self->traffic.tenants - 1, cm_clock_epoch_ms(), &body);
+    return publish(self, CM_SUBSCRIPTION_ACCOUNT_DELETION, &body, err);
+}
+
+/* Events of the deleted tenant that come late: kept nowhere, and counted as dropped. */
+static cm_status_t publish_late(demo_t *self, uint64_t from, cm_error_t *err)
+{
+    CM_CLEANUP(cm_buffer_destroy) cm_buffer_t body = {0};
+    char deleted[CM_TENANT_ID_MAX], tenant[CM_TENANT_ID_MAX];
+    int64_t active = self->active_before, deadline_ms = cm_clock_mono_ms() + DELETE_MS;
+    cm_status_t status = CM_OK;
+    while (status == CM_OK && active >= self->active_before && !signalled(self, 50)) {
+        show(self);
+        status = check_service(self, err);
+        if (status == CM_OK)
+            status = cm_census_active_tenants(self->pg, admin_schema(self), &active, err);
+        if (status == CM_OK && cm_clock_mono_ms() > deadline_ms)
+            status = cm_error_set(err, CM_UNAVAILABLE, NULL, "the tenant is not deleted in time");
+    }
+    unsigned sent = 0;
+    snprintf(deleted, sizeof deleted, "%u", cm_traffic_tenant(self->traffic.tenants - 1));
+    for (uint64_t i = from; status == CM_OK && !self->stopped && sent < LATE_EVENTS; i++) {
+        if (i - from == LATE_LOOKED_AT)
+            break; /* of very many tenants one sends next to nothing */
+        cm_traffic_event(&self->traffic, i, &body);
+        if (!cm_tenant_id_peek((cm_str_t){body.data, body.len}, tenant) ||
+            strcmp(tenant, deleted) != 0)
+            continue;
+        status = publish(self, CM_SUBSCRIPTION_WRITER, &body, err);
+        sent++;
+    }
+    return status;
+}
+
 static cm_status_t publish_all(demo_t *self, cm_error_t *err)
 {
     CM_CLEANUP(cm_buffer_destroy) cm_buffer_t body = {0};
     cm_status_t status = CM_OK;
-    for (uint64_t i = 0; status == CM_OK && (!self->events || i < (uint64_t)self->events); i++) {
-        cm_traffic_event(&self->traffic, i, &body);
-        cm_message_t message = {.body = {body.data, body.len}};
-        status = cm_publisher_send(self->publisher, CM_SUBSCRIPTION_WRITER, &message, err);
-        self->published += status == CM_OK;
+    uint64_t i = 0;
+    for (; status == CM_OK && (!self->events || i < (uint64_t)self->events); i++) {
+        cm_subscription_id_t topic = cm_traffic_message(&self->traffic, i, &body);
+        status = publish(self, topic, &body, err);
+        if (status == CM_OK && deletes_tenant(self) && i == deletion_at(self))
+            status = delete_tenant(self, err);
         if (i % CHECK_EVERY)
             continue;
         if (signalled(self, 0))
@@ -289,6 +359,10 @@ static cm_status_t publish_all(demo_t *self, cm_error_t *err)
         if (status == CM_OK)
             status = check_service(self, err);
     }
+    if (status == CM_OK)
+        status = cm_publisher_flush(self->publisher, err);
+    if (status == CM_OK && self->active_before && !self->stopped)
+        status = publish_late(self, i, err);
     return status == CM_OK ? cm_publisher_flush(self->publisher, err) : status;
 }
 
@@ -366,11 +440,11 @@ static cm_status_t stop_service(demo_t *self, cm_ledgers_t *ret_ledgers, cm_erro
     return cm_monitor_parse_ledgers(text, ret_ledgers, err);
 }
 
-/* Everything came to an end, and the table holds what the keeper has kept. */
+/* Everything came to an end, and the table holds what the keeper has kept and no deletion took. */
 static bool complete(const demo_t *self, const cm_ledgers_t *ledgers, int64_t kept)
 {
     const cm_ledger_t *letters = &ledgers->flows[CM_FLOW_DEAD_LETTERS];
-    return progress(self, ledgers) != UNDER_WAY && kept == (int64_t)letters->applied;
+    return progress(self, ledgers) != UNDER_WAY && kept <= (int64_t)letters->applied;
 }
 
 static void print_balance(const cm_ledger_t *ledger)

@@ -86,8 +86,8 @@ static const cm_flag_t publish_flags[] = {
 
 static const cm_flag_t dev_flags[] = {
     {"tenants", 0, "N", "24", "demo tenants"},
-    {"events", 0, "N", "0", "events to publish in all; 0: until stopped"},
-    {"rate", 'r', "N", "5000", "events a second; 0: as fast as they are taken"},
+    {"events", 0, "N", "0", "messages to publish; 0: until stopped"},
+    {"rate", 'r', "N", "5000", "messages a second; 0: as fast as they are taken"},
     {"seed", 0, "S", "1", "seed of the traffic; the same seed gives the same events"},
     {"poison", 0, "P", "0.001", "share of events that are malformed"},
     {"exit-when-done", 0, NULL, NULL, "stop after --events, print the ledger, 0 if it balances"},
@@ -174,7 +174,11 @@ const cm_command_t cm_commands[] = {
     {"dev", "", 0, 0, "private servers, demo tenants, traffic: the whole service on this machine",
      "Starts a private PostgreSQL 15 and Redis 7 on sockets in a directory of its own, creates "
      "demo tenants, runs the service and publishes deterministic traffic: new devices, updates, "
-     "token moves, duplicates, late and out-of-order events, removals and a few malformed ones.",
+     "token moves, duplicates, late and out-of-order events, removals and a few malformed ones, "
+     "push "
+     "verdicts, contact deletions, and near the end the deletion of one tenant, with late events "
+     "that "
+     "are dropped. The activations, that deletion and the late events come on top of --events.",
      FLAGS(dev_flags), false, cm_command_dev},
     {"help man", "", 0, 0, "print the manual page", NULL, NO_FLAGS, false, cm_command_help_man},
     {"help completion", "", 0, 0, "print the completion for bash", NULL, NO_FLAGS, false,

@@ -320,6 +320,11 @@ cm_subscription_id_t cm_traffic_message(const cm_traffic_t *self, uint64_t i, cm
 
 /* ---- tenants -------------------------------------------------------------------------------- */
 
+uint32_t cm_traffic_tenant(uint32_t t)
+{
+    return FIRST_TENANT + t;
+}
+
 void cm_traffic_activation(const cm_traffic_t *self, uint32_t t, cm_buffer_t *out)
 {
     char time[CM_TIME_TEXT_MAX];

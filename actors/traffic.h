@@ -44,7 +44,8 @@ void cm_traffic_verdict(const cm_traffic_t *self, uint64_t i, cm_buffer_t *out);
 /* Body of contact deletion i, at the time of event i: of a contact of an event shortly before; with
  * known devices of theirs, each once before one comes again. */
 void cm_traffic_contact_deletion(const cm_traffic_t *self, uint64_t i, cm_buffer_t *out);
-/* Body of the activation of tenant number t (0 ..). */
+uint32_t cm_traffic_tenant(uint32_t t); /* id of tenant number t (0 ..) */
+/* Body of the activation of tenant number t. */
 void cm_traffic_activation(const cm_traffic_t *self, uint32_t t, cm_buffer_t *out);
 /* Body of the deletion of tenant number t at at_ms, epoch. */
 void cm_traffic_account_deletion(uint32_t t, int64_t at_ms, cm_buffer_t *out);

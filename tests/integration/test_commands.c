@@ -499,7 +499,7 @@ Test(dev, ends_by_itself_with_a_balanced_ledger, .timeout = 180)
     argv[11] = NULL;
     const cm_program_t *done = manager(&world, NULL, argv);
     cr_expect(eq(int, done->code, 0), "%s", done->err);
-    cr_expect(eq(int, strncmp(done->out, "{\"published\": 302, \"received\": 302, ", 36), 0), "%s",
+    cr_expect(eq(int, strncmp(done->out, "{\"published\": 323, \"received\": 323, ", 36), 0), "%s",
               done->out);
     cr_expect(ne(ptr, strstr(done->out, "\"balanced\": true}\n"), NULL));
     cr_expect(eq(sz, lines_of(done), 1));

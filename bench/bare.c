@@ -29,7 +29,8 @@
 #define SAME_KEY(a, b)                                                                             \
     a ".application_code = " b ".application_code AND " a ".client_id = " b ".client_id"
 
-/* The rows are locked in order of the key before any is changed, beside a writer. */
+/* The rows are locked in order of the key before any is changed, beside a writer. IS TRUE: else the
+ * planner reads the key's index of a whole application for each token. */
 static const char verdict_sql[] =
     "WITH v AS MATERIALIZED ("
     " SELECT * FROM unnest($1, $2, $3, $4, $5)"
@@ -41,7 +42,7 @@ static const char verdict_sql[] =
     " FROM v JOIN @schema@.devices AS d"
     " ON hashtextextended(d.push_token, 0) = hashtextextended(v.push_token, 0)"
     " AND d.push_token = v.push_token AND d.push_token IS NOT NULL"
-    " AND d.application_code = v.application_code WHERE v.client_id IS NULL\n"
+    " AND (d.application_code = v.application_code) IS TRUE WHERE v.client_id IS NULL\n"
     "), d AS MATERIALIZED ("
     " SELECT d.application_code, d.client_id, d.push_at, d.push_token, d.push_status, d.push_status_at"
     " FROM @schema@.devices AS d"

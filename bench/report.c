@@ -351,11 +351,13 @@ static void print_conditions(const report_t *self)
 {
     const json_t *given = self->conditions;
     char events[32], devices[32];
-    printf("%s events of %.0f bytes a run, 90 %% updates of %s devices, 10 %% new; as many "
-           "verdicts, a "
-           "tenth as many contact deletions; %.0f rounds, medians\n",
-           grouped(number_of(given, "events"), events), number_of(given, "event_bytes"),
-           grouped(number_of(given, "devices"), devices), number_of(given, "rounds"));
+    if (number_of(given, "event_bytes") > 0)
+        printf("%s events of %.0f bytes a run, 90 %% updates, 10 %% new devices; ",
+               grouped(number_of(given, "events"), events), number_of(given, "event_bytes"));
+    printf(
+        "%s verdicts a run, a tenth as many contact deletions; %s devices, %.0f rounds, medians\n",
+        grouped(number_of(given, "events"), events), grouped(number_of(given, "devices"), devices),
+        number_of(given, "rounds"));
     printf("%.0f cores (%s), %s, load before %.2f, PostgreSQL %s, Redis %s, %.0f writer shards\n"
            "commit %s, %s\n",
            number_of(given, "cores"), text_of(given, "cpu"), text_of(given, "filesystem"),

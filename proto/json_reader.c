@@ -62,30 +62,6 @@ typedef struct {
 
 /* ---- bytes that may stand nowhere ------------------------------------------------------------ */
 
-/* Length of the well-formed UTF-8 sequence at p (Unicode, table 3-7), 0 when there is none. */
-static size_t utf8_length(const unsigned char *p, size_t left)
-{
-    unsigned char low = 0x80, high = 0xbf;
-    size_t len = p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
-    if (p[0] < 0xc2 || p[0] > 0xf4 || len > left)
-        return 0;
-    if (p[0] == 0xe0)
-        low = 0xa0;
-    else if (p[0] == 0xed)
-        high = 0x9f;
-    else if (p[0] == 0xf0)
-        low = 0x90;
-    else if (p[0] == 0xf4)
-        high = 0x8f;
-    if (p[1] < low || p[1] > high)
-        return 0;
-    for (size_t i = 2; i < len; i++) {
-        if (p[i] < 0x80 || p[i] > 0xbf)
-            return 0;
-    }
-    return len;
-}
-
 /* Eight bytes at a time: has one of them its top bit set, or is one below 0x20? */
 static inline bool needs_a_look(const unsigned char *p)
 {
@@ -107,7 +83,7 @@ static size_t find_bad_byte(cm_str_t body)
         while (i < stop) {
             size_t len = 1;
             if (p[i] >= 0x80)
-                len = utf8_length(p + i, body.len - i);
+                len = cm_utf8_length(body.ptr + i, body.len - i);
             else if (p[i] < 0x20 && p[i] != '\t' && p[i] != '\n' && p[i] != '\r')
                 len = 0;
             if (len == 0)

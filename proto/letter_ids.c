@@ -86,7 +86,7 @@ static size_t skip_space(cm_str_t body, size_t at)
     return at;
 }
 
-/* A string without escapes, or digits; CM_JSON_NULL for all else. */
+/* A string of text without escapes, or digits; CM_JSON_NULL for all else. */
 static cm_json_value_t value_at(cm_str_t body, size_t at)
 {
     cm_json_value_t value = {.type = CM_JSON_NULL, .depth = 1};
@@ -101,6 +101,8 @@ static cm_json_value_t value_at(cm_str_t body, size_t at)
         value.type = end > at ? CM_JSON_NUMBER : CM_JSON_NULL;
     }
     value.text = (cm_str_t){body.ptr + at, end - at};
+    if (value.type == CM_JSON_STRING && !cm_str_is_text(value.text))
+        value.type = CM_JSON_NULL;
     return value;
 }
 

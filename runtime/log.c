@@ -59,41 +59,13 @@ static void put_text(line_t *line, const char *text)
 
 /* ---- bytes to characters -------------------------------------------------------------------- */
 
-/* Length of the UTF-8 character at text[len], 0 when it is not one. Rule: RFC 3629, section 4. */
-static size_t character_bytes(const unsigned char *text, size_t len)
-{
-    unsigned char first = text[0], low = 0x80, high = 0xbf;
-    if (first < 0x80)
-        return 1;
-    size_t bytes = first >= 0xc2 && first <= 0xdf   ? 2
-                   : first >= 0xe0 && first <= 0xef ? 3
-                   : first >= 0xf0 && first <= 0xf4 ? 4
-                                                    : 0;
-    if (bytes == 0 || bytes > len)
-        return 0;
-    if (first == 0xe0)
-        low = 0xa0;
-    else if (first == 0xed) /* surrogates */
-        high = 0x9f;
-    else if (first == 0xf0)
-        low = 0x90;
-    else if (first == 0xf4) /* above U+10FFFF */
-        high = 0x8f;
-    if (text[1] < low || text[1] > high)
-        return 0;
-    for (size_t i = 2; i < bytes; i++)
-        if ((text[i] & 0xc0) != 0x80)
-            return 0;
-    return bytes;
-}
-
 /* Add text without anything a terminal obeys or JSON refuses. json also escapes quotes. */
 static void put_escaped(line_t *line, cm_str_t text, bool json)
 {
     const unsigned char *bytes = (const unsigned char *)text.ptr;
     for (size_t i = 0; i < text.len && !line->cut;) {
         char escape[8];
-        size_t step = character_bytes(bytes + i, text.len - i);
+        size_t step = cm_utf8_length(text.ptr + i, text.len - i);
         unsigned control = bytes[i] < 0x20 || bytes[i] == 0x7f                    ? bytes[i]
                            : step == 2 && bytes[i] == 0xc2 && bytes[i + 1] < 0xa0 ? bytes[i + 1]
                                                                                   : 0;

@@ -51,6 +51,43 @@ bool cm_str_to_i64(cm_str_t s, int64_t *ret_value)
     return true;
 }
 
+size_t cm_utf8_length(const char *text, size_t left)
+{
+    const unsigned char *p = (const unsigned char *)text;
+    unsigned char low = 0x80, high = 0xbf;
+    size_t len = p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : 4;
+    if (p[0] < 0x80)
+        return 1;
+    if (p[0] < 0xc2 || p[0] > 0xf4 || len > left)
+        return 0;
+    if (p[0] == 0xe0) /* overlong forms, surrogates, and what is above U+10FFFF */
+        low = 0xa0;
+    else if (p[0] == 0xed)
+        high = 0x9f;
+    else if (p[0] == 0xf0)
+        low = 0x90;
+    else if (p[0] == 0xf4)
+        high = 0x8f;
+    if (p[1] < low || p[1] > high)
+        return 0;
+    for (size_t i = 2; i < len; i++) {
+        if (p[i] < 0x80 || p[i] > 0xbf)
+            return 0;
+    }
+    return len;
+}
+
+bool cm_str_is_text(cm_str_t s)
+{
+    for (size_t at = 0; at < s.len;) {
+        size_t len = s.ptr[at] ? cm_utf8_length(s.ptr + at, s.len - at) : 0;
+        if (len == 0)
+            return false;
+        at += len;
+    }
+    return s.ptr;
+}
+
 /* ---- arena ---------------------------------------------------------------------------------- */
 
 typedef struct block {

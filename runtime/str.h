@@ -26,6 +26,11 @@ int cm_str_cmp(cm_str_t a, cm_str_t b);
 /* Parse decimal text. False when empty, not all digits (one leading '-' allowed) or out of range.
  */
 bool cm_str_to_i64(cm_str_t s, int64_t *ret_value);
+/* Bytes of the well-formed UTF-8 character at text, of which left (at least 1) are there; 0 when
+ * there is none. Rule: Unicode, table 3-7; RFC 3629, section 4. */
+size_t cm_utf8_length(const char *text, size_t left);
+/* Present, UTF-8, and without a NUL: what PostgreSQL takes as text. */
+bool cm_str_is_text(cm_str_t s);
 
 typedef struct cm_arena cm_arena_t;
 

@@ -49,7 +49,7 @@ static const char fenced_sql[] = "WITH u AS (SELECT u.*, " CM_SQL_FROM_MS(
 /* An id that no text column takes has no tombstone. */
 static cm_str_t searchable(cm_str_t text)
 {
-    return text.ptr && !memchr(text.ptr, 0, text.len) ? text : CM_STR_NONE;
+    return cm_str_is_text(text) ? text : CM_STR_NONE;
 }
 
 static cm_status_t look_up(cm_pg_t *pg, run_t run, PGresult **ret_result, cm_error_t *err)

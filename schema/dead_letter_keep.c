@@ -12,28 +12,6 @@ enum { TEXT_MAX = 1024, ARENA_BLOCK_BYTES = 64 * 1024 };
 
 /* ---- text that PostgreSQL takes ------------------------------------------------------------- */
 
-/* Length of the UTF-8 character at text, 0 when there is none that a text column takes. */
-static size_t character_at(const unsigned char *text, size_t len)
-{
-    static const struct {
-        unsigned char mask, lead;
-        uint32_t least; /* below it, the form is too long for the character */
-    } forms[] = {{0x80, 0x00, 1}, {0xe0, 0xc0, 0x80}, {0xf0, 0xe0, 0x800}, {0xf8, 0xf0, 0x10000}};
-    for (size_t size = 1; size <= CM_LENGTH(forms) && size <= len; size++) {
-        if ((text[0] & forms[size - 1].mask) != forms[size - 1].lead)
-            continue;
-        uint32_t code = text[0] & (unsigned char)~forms[size - 1].mask;
-        for (size_t i = 1; i < size; i++) {
-            if ((text[i] & 0xc0) != 0x80)
-                return 0;
-            code = code << 6 | (text[i] & 0x3f);
-        }
-        bool surrogate = code >= 0xd800 && code <= 0xdfff;
-        return code >= forms[size - 1].least && code <= 0x10ffff && !surrogate ? size : 0;
-    }
-    return 0;
-}
-
 /* For a column that one searches by; attributes may hold any bytes. '?' for what is no text,
  * control characters, too: these columns are shown. Cut at TEXT_MAX. Absent is "". */
 static cm_str_t searchable(cm_arena_t *arena, cm_str_t text)
@@ -41,7 +19,7 @@ static cm_str_t searchable(cm_arena_t *arena, cm_str_t text)
     char *copy = cm_arena_alloc(arena, (text.len < TEXT_MAX ? text.len : TEXT_MAX) + 4);
     size_t used = 0;
     for (size_t at = 0; at < text.len && used < TEXT_MAX;) {
-        size_t size = character_at((const unsigned char *)text.ptr + at, text.len - at);
+        size_t size = cm_utf8_length(text.ptr + at, text.len - at);
         if (size == 0 || (size == 1 && ((unsigned char)text.ptr[at] < ' ' || text.ptr[at] == 127)))
             copy[used++] = '?';
         else

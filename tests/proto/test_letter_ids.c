@@ -100,6 +100,15 @@ Test(letter_ids, what_cannot_be_read_by_itself_is_not_found, .timeout = 5)
     }
 }
 
+Test(letter_ids, a_value_that_is_no_text_is_not_found, .timeout = 5)
+{
+    READ(CM_STR("{\"applicationCode\":\"app\",\"clientId\":\"c\xff\",\"eventTime\":5}"));
+    cr_expect(not(reading.ids.whole));
+    check_text(reading.ids.application_code, "app");
+    check_text(reading.ids.client_id, NULL);
+    cr_expect(eq(i64, reading.ids.at_ms, 5));
+}
+
 Test(letter_ids, values_of_other_types_are_not_found, .timeout = 5)
 {
     READ(CM_STR("{\"applicationCode\":1,\"clientId\":[\"C\"],\"contact\":{\"x\":{\"contactId\":1}},"

@@ -77,6 +77,41 @@ Test(str, what_is_no_number_leaves_the_value_alone)
 
 /* ---- arena ---------------------------------------------------------------------------------- */
 
+Test(str, the_length_of_a_character_is_told_and_none_of_what_is_none)
+{
+    static const struct {
+        const char *bytes;
+        size_t left, length;
+    } cases[] = {
+        {"a", 1, 1},
+        {"\x7f", 1, 1},
+        {"\xc2\x80", 2, 2},
+        {"\xe0\xa0\x80", 3, 3},
+        {"\xed\x9f\xbf", 3, 3},
+        {"\xf4\x8f\xbf\xbf", 4, 4},
+        {"\x80", 1, 0},             /* a continuation */
+        {"\xc1\xbf", 2, 0},         /* overlong */
+        {"\xe0\x9f\xbf", 3, 0},     /* overlong */
+        {"\xf0\x8f\xbf\xbf", 4, 0}, /* overlong */
+        {"\xed\xa0\x80", 3, 0},     /* a surrogate */
+        {"\xf4\x90\x80\x80", 4, 0}, /* above U+10FFFF */
+        {"\xf5\x80\x80\x80", 4, 0},
+        {"\xc3\xa9", 1, 0}, /* cut */
+        {"\xe2\x82z", 3, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        cr_expect(eq(sz, cm_utf8_length(cases[i].bytes, cases[i].left), cases[i].length), "%zu", i);
+}
+
+Test(str, text_is_what_a_text_column_takes)
+{
+    cr_expect(cm_str_is_text(CM_STR("")));
+    cr_expect(cm_str_is_text(CM_STR("caf\xc3\xa9")));
+    cr_expect(not(cm_str_is_text(CM_STR("a\0b"))));
+    cr_expect(not(cm_str_is_text(CM_STR("caf\xc3"))));
+    cr_expect(not(cm_str_is_text(CM_STR_NONE)));
+}
+
 Test(arena, memory_is_aligned_and_does_not_overlap)
 {
     CM_CLEANUP(cm_arena_destroy) cm_arena_t *arena = cm_arena_new(64);

@@ -390,3 +390,23 @@ Test(dead_letter_store, without_its_table_keeping_is_missing_and_without_link_un
     cr_expect(eq(int, keep(&world, &one, 1, NULL), CM_UNAVAILABLE));
     tear_down(&world);
 }
+
+Test(dead_letter_store, an_id_that_is_no_text_keeps_no_letter_out)
+{
+    world_t world = {0};
+    set_up(&world);
+    cm_test_tenant(world.pg, "a");
+    cm_delivery_t letters[] = {
+        {.message_id = CM_STR("1-0"),
+         .publish_ms = 5000,
+         .body = CM_STR(
+             "{\"customerId\": \"a\", \"applicationCode\": \"\xff\xfe\", \"clientId\": \"c\"}")},
+        {.message_id = CM_STR("2-0"),
+         .publish_ms = 5000,
+         .body = CM_STR(
+             "{\"customerId\": \"a\", \"applicationCode\": \"app\", \"clientId\": \"\xc3\"}")}};
+    bool is_new[2] = {false};
+    cr_assert(eq(int, keep(&world, letters, 2, is_new), CM_OK), "%s", world.err.message);
+    cr_expect(is_new[0] && is_new[1]);
+    tear_down(&world);
+}

@@ -71,10 +71,15 @@ static cm_str_t origin_of(cm_arena_t *arena, const cm_delivery_t *delivery, cons
 /* Ids are drawn before the insert, so that the answer tells which of the deliveries are new: two
  * that are one conflict even inside the statement, and then the first is kept. $17 and $18 are all
  * attributes in one run, name, value, name, value, with the number of the delivery they belong to.
- */
+ *
+ * gone: the fence cannot lock the row of a tenant that has none, so it may have been deleted since,
+ * and purged. This statement has its lock on dead_letters before its snapshot: either the purge
+ * waits for it, or it sees the deletion. */
 static const char keep_sql[] =
     "WITH n AS MATERIALIZED (\n"
-    " SELECT nextval('@schema@.dead_letters_id_seq') AS id, u.*"
+    " SELECT nextval('@schema@.dead_letters_id_seq') AS id, u.*, EXISTS (SELECT"
+    " FROM @schema@.tenants AS t WHERE t.id = u.tenant AND t.state IN ('deleting', 'deleted')) AS "
+    "gone"
     " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
     " WITH ORDINALITY AS u("
     "tenant, class, code, message, topic, origin_topic, origin_id, first_failed, last_failed,"
@@ -90,11 +95,12 @@ static const char keep_sql[] =
     " SELECT n.id, tenant, class, code, message, topic, origin_topic, origin_id, first_failed,"
     " last_failed, retries, replays, replays, body, device_hash, contact_hash, event_at,"
     " unread = 1, coalesce(a.attributes, '{}')"
-    " FROM n LEFT JOIN a ON a.owner = n.i ORDER BY n.i"
+    " FROM n LEFT JOIN a ON a.owner = n.i WHERE NOT gone ORDER BY n.i"
     " ON CONFLICT (origin_topic, origin_message_id, kept_replay_count, body_hash) DO NOTHING"
     " RETURNING id\n"
     ")\n"
-    "SELECT n.i::integer FROM n JOIN kept ON kept.id = n.id";
+    "SELECT n.i::integer, n.gone FROM n LEFT JOIN kept ON kept.id = n.id"
+    " WHERE n.gone OR kept.id IS NOT NULL";
 
 #define COLUMN(element, put)                                                                       \
     do {                                                                                           \
@@ -201,7 +207,8 @@ static cm_status_t insert(cm_pg_t *pg, const cm_dead_letter_place_t *place, cm_a
     for (int row = 0; status == CM_OK && row < PQntuples(result); row++) {
         size_t i = (size_t)cm_pg_i64(result, row, 0) - 1;
         if (i < count)
-            letters[i].result = CM_LETTER_KEPT;
+            letters[i].result =
+                strcmp(cm_pg_text(result, row, 1), "t") == 0 ? CM_LETTER_DROPPED : CM_LETTER_KEPT;
     }
     return status;
 }

@@ -5,6 +5,7 @@
 
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -408,5 +409,55 @@ Test(dead_letter_store, an_id_that_is_no_text_keeps_no_letter_out)
     bool is_new[2] = {false};
     cr_assert(eq(int, keep(&world, letters, 2, is_new), CM_OK), "%s", world.err.message);
     cr_expect(is_new[0] && is_new[1]);
+    tear_down(&world);
+}
+
+typedef struct {
+    const char *uri;
+    cm_letter_result_t results[2];
+    cm_status_t status;
+    cm_error_t err;
+} keeping_t;
+
+static void *keep_two(void *arg)
+{
+    keeping_t *self = arg;
+    CM_CLEANUP(cm_pg_destroy) cm_pg_t *pg = cm_test_connect(self->uri);
+    cm_dead_letter_place_t place = {CM_TEST_ADMIN, ""};
+    cm_delivery_t letters[] = {
+        {.message_id = CM_STR("1-0"), .publish_ms = 5000, .body = CM_STR("{\"customerId\": \"a\"")},
+        {.message_id = CM_STR("2-0"),
+         .publish_ms = 5000,
+         .body = CM_STR("{\"customerId\": \"z\"")}};
+    self->status = cm_dead_letter_keep(pg, &place, TOPIC, letters, 2, self->results, &self->err);
+    return NULL;
+}
+
+/* The keeper has looked at the tenants, and waits for tables of one, when the other, which nobody
+ * knew, is deleted from request to verification. */
+Test(dead_letter_store, a_letter_of_an_unknown_tenant_is_not_kept_behind_its_deletion)
+{
+    world_t world = {0};
+    set_up(&world);
+    cm_test_tenant(world.pg, "a");
+    CM_CLEANUP(cm_pg_destroy) cm_pg_t *holder = cm_test_connect(world.uri);
+    cm_test_sql(holder, "BEGIN");
+    cm_test_sql(holder, "LOCK TABLE tenant_a.device_tombstones");
+    keeping_t keeping = {.uri = world.uri};
+    pthread_t thread;
+    cr_assert(eq(int, pthread_create(&thread, NULL, keep_two, &keeping), 0));
+    while (cm_test_number(world.pg, "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation ="
+                                    " 'tenant_a.device_tombstones'::regclass") == 0)
+        ;
+    cr_expect(eq(int, cm_test_delete(world.pg, "z", 9000), 3)); /* nothing, purged, verified */
+    cm_test_sql(holder, "COMMIT");
+    pthread_join(thread, NULL);
+    cr_assert(eq(int, keeping.status, CM_OK), "%s", keeping.err.message);
+    cr_expect(eq(int, keeping.results[0], CM_LETTER_KEPT));
+    cr_expect(eq(int, keeping.results[1], CM_LETTER_DROPPED));
+    cr_expect(eq(i64,
+                 cm_test_number(world.pg, "SELECT count(*) FROM " CM_TEST_ADMIN ".dead_letters"
+                                          " WHERE tenant = 'z'"),
+                 0));
     tear_down(&world);
 }

@@ -354,3 +354,38 @@ Test(contact_store, a_lost_connection_tells_nothing_of_any_item)
     cr_expect(eq(int, item.result, CM_CONTACT_PENDING));
     store_tear_down(&world);
 }
+
+/* As many as a brake holds on a bad day. Looked at one by one for each device, it takes minutes. */
+static void delete_beside_held_verdicts(bool analyzed)
+{
+    enum { CONTACTS = 500 };
+    store_world_t world = {0};
+    cm_contact_item_t items[CONTACTS];
+    store_set_up(&world);
+    cm_test_sql(world.other, "INSERT INTO tenant_a.devices (application_code, client_id, push_at,"
+                             " push_token, contact_at, contact_id) SELECT 'app', 'c' || i,"
+                             " to_timestamp(1), 't' || i, to_timestamp(1), i"
+                             " FROM generate_series(1, 500) AS i");
+    cm_test_sql(world.other,
+                "INSERT INTO tenant_a.push_verdicts_held (application_code, client_id,"
+                " provider, push_token, verdict_at) SELECT 'app', 'd' || i, 'fcm',"
+                " 't' || i * 250, to_timestamp(2) FROM generate_series(1, 100000) AS i");
+    if (analyzed)
+        cm_test_sql(world.other, "ANALYZE tenant_a.devices, tenant_a.push_verdicts_held");
+    for (int i = 0; i < CONTACTS; i++)
+        items[i] = (cm_contact_item_t){.contact_id = i + 1, .deleted_ms = 1000000};
+    cm_test_sql(world.other, "SET statement_timeout = '8s'");
+    cr_expect(eq(i64, delete_all(&world, "a", items, CONTACTS).verdicts, 2)); /* t250 and t500 */
+    cr_expect(eq(int, items[0].result, CM_CONTACT_APPLIED));
+    store_tear_down(&world);
+}
+
+Test(contact_store, many_held_verdicts_do_not_hold_up_a_deletion)
+{
+    delete_beside_held_verdicts(true);
+}
+
+Test(contact_store, many_held_verdicts_of_which_the_planner_knows_nothing_do_not_either)
+{
+    delete_beside_held_verdicts(false);
+}

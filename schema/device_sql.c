@@ -61,7 +61,7 @@ const char cm_device_sql_session[] =
  * SHARE on them until its transaction ends, and it takes its snapshot after it got that lock. A removal
  * first takes ACCESS EXCLUSIVE. If the upsert's lock comes first, the removal waits for its commit, sees
  * the row and clears it. If the removal's comes first, the upsert waits for that commit, and its snapshot
- * holds the tombstone. So it is with a contact deletion (schema/contact_sql.c), which takes the
+ * holds the tombstone. So it is with a contact deletion (schema/contact_store.c), which takes the
  * tombstones of devices and of contacts: an upsert reads both, whether or not it sets a contact.
  *
  * Why devices is locked before: an upsert locks devices, then the tombstones, and so must everybody

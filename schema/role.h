@@ -3,7 +3,7 @@
  * A login is a member of the roles it works as and has no rights of its own (NOINHERIT); each
  * connection takes one role when it is made (`role` of cm_pg_options_t). Who may do what is one
  * table, in role.c; a new database table is one row there. `client-manager database prepare` makes
- * the roles (schema/role_prepare.h).
+ * the roles (schema/database_prepare.h).
  *
  *   owner        owns the admin tables and every tenant schema; nobody logs in or works as it, but
  *                what is created is created as it

@@ -243,6 +243,9 @@ cm_status_t cm_dead_letter_keep(cm_pg_t *pg, const cm_dead_letter_place_t *place
         letters[i] = letter_of(place, arena, &deliveries[i], i, now_ms);
     size_t kept_count = 0;
     cm_status_t status = cm_pg_begin(pg, err);
+    /* What is read must be newer than the locks, whatever the server's default is. */
+    if (status == CM_OK)
+        status = cm_pg_exec(pg, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED", err);
     if (status == CM_OK)
         status = cm_dead_letter_fence(pg, place, letters, count, err);
     qsort(letters, count, sizeof *letters, by_index);

@@ -168,6 +168,9 @@ cm_status_t cm_erasure_sweep_next(cm_pg_t *pg, const char *admin_schema,
     ret_tenant[0] = '\0';
     *ret_step = CM_ERASURE_NONE;
     cm_status_t status = cm_pg_begin(pg, err);
+    /* What is read must be newer than the locks, whatever the server's default is. */
+    if (status == CM_OK)
+        status = cm_pg_exec(pg, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED", err);
     if (status == CM_OK)
         status = claim(&self, &found, err);
     if (status == CM_OK && found)

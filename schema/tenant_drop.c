@@ -8,14 +8,17 @@
 #include <stdlib.h>
 
 /* The tables in the order in which writers lock them, so that a drop can wait for a writer without
- * a deadlock; one may be missing, or another be there, when somebody else had his hands in. */
+ * a deadlock; one may be missing, or another be there, when somebody else had his hands in. What
+ * belongs to somebody whose rights we do not have can be neither locked nor counted: nothing of
+ * ours writes it, and it goes with the schema. */
 static cm_status_t list_tables(cm_tenant_step_t *step, PGresult **ret_result, cm_error_t *err)
 {
     const char *values[] = {step->schema};
     return cm_pg_query(
         step->pg,
         "SELECT relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
-        " WHERE nspname = $1 AND relkind IN ('r', 'p') ORDER BY array_position(ARRAY['devices',"
+        " WHERE nspname = $1 AND relkind IN ('r', 'p') AND pg_has_role(relowner, 'USAGE') ORDER BY "
+        "array_position(ARRAY['devices',"
         " 'device_tombstones', 'contact_tombstones', 'push_verdicts_held'], relname::text),"
         " relname COLLATE \"C\"",
         1, values, ret_result, err);

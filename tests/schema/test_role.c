@@ -2,6 +2,7 @@
 #include "schema/audit_log.h"
 #include "schema/device_store.h"
 #include "schema/migration.h"
+#include "schema/tenant_deletion.h"
 #include "tests/schema/role_case.h"
 
 static void must(cm_pg_t *pg, const char *sql)
@@ -324,5 +325,29 @@ Test(role, every_table_is_granted_to_somebody, .timeout = 60)
         " WHERE nspname IN ('" CM_TEST_ADMIN "', 'tenant_1') AND relkind IN ('r', 'p')"
         " AND NOT EXISTS (SELECT FROM aclexplode(relacl) AS a WHERE a.grantee <> relowner)");
     cr_expect(eq(str, forgotten, ""), "without a row in schema/role.c: %s", forgotten);
+    role_world_close(&world);
+}
+
+/* An export, a copy made by hand: nothing of ours writes it, and it goes with the schema. */
+Test(role, somebody_elses_table_does_not_keep_a_tenant_from_being_deleted, .timeout = 60)
+{
+    role_world_t world;
+    open_prepared(&world);
+    cm_test_sql(world.pg, "CREATE TABLE tenant_1.export AS SELECT 1 AS x");
+    {
+        CM_CLEANUP(cm_pg_destroy) cm_pg_t *pg = role_session(&world, CM_ROLE_DDL);
+        cm_error_t err = {0};
+        cm_audit_trail_t audit = {.actor = "a test"};
+        cm_deletion_step_t step;
+        cm_deletion_request_t request = {"1", 99999, "somebody", "a test"};
+        cr_expect(eq(int,
+                     cm_tenant_deletion_request(pg, CM_TEST_ADMIN, &request, &audit, &step, &err),
+                     CM_OK),
+                  "%s", err.message);
+        cr_expect(
+            eq(int, cm_tenant_deletion_advance(pg, CM_TEST_ADMIN, "1", &audit, &step, &err), CM_OK),
+            "%s %s", err.code, err.message);
+        cr_expect(eq(int, step, CM_DELETION_DROPPED));
+    }
     role_world_close(&world);
 }

@@ -200,6 +200,7 @@ static void send_batch(gateway_t *self, shard_t *shard, source_t *source)
     size_t decayed = pending->usual_bytes - pending->usual_bytes / 4;
     pending->usual_bytes = frame.len > decayed ? frame.len : decayed;
     shard->credits--;
+    shard->last_place = source->place;
     cm_metric_add(self->batches, 1);
     cm_metric_add(self->batch_rows, batch->count);
     if (cm_frame_send(shard->work, &frame, ZMQ_DONTWAIT))
@@ -228,13 +229,41 @@ static int on_flush(zloop_t *loop, int timer, void *arg)
     return 0;
 }
 
+static int64_t age_max_ms(const gateway_t *self, const worker_t *worker)
+{
+    return worker->fill_ms ? worker->fill_ms : self->options->gateway.batch_age_ms;
+}
+
 /* Full by count, bytes or age goes, and, unless the route wants to wait, whatever is there when the
  * shard has nothing to do. */
+static bool is_due(const gateway_t *self, const shard_t *shard,
+                   const cm_delivery_builder_t *builder, int64_t now_ms)
+{
+    const worker_t *worker = shard->worker;
+    return self->draining || (!worker->fill_ms && shard_idle(shard)) ||
+           now_ms - builder->first_ms >= age_max_ms(self, worker) ||
+           builder->count >= worker->batch_max ||
+           builder->frame.len >= (size_t)self->options->gateway.batch_bytes;
+}
+
+/* Has another subscription of the shard waited longer? A busy one would shut it out else. */
+static bool must_yield(const gateway_t *self, const shard_t *shard, const source_t *source,
+                       int64_t now_ms)
+{
+    const cm_delivery_builder_t *own = &shard->pending[source->place].builder;
+    for (size_t place = 0; place < CM_SOURCES_PER_WORKER; place++) {
+        const cm_delivery_builder_t *other = &shard->pending[place].builder;
+        bool first = other->first_ms < own->first_ms ||
+                     (other->first_ms == own->first_ms && shard->last_place == source->place);
+        if (place != source->place && other->count && first && is_due(self, shard, other, now_ms))
+            return true;
+    }
+    return false;
+}
+
 static void flush(gateway_t *self, source_t *source)
 {
-    const cm_options_t *options = self->options;
-    int64_t now_ms = cm_clock_mono_ms(), fill_ms = source->worker->fill_ms;
-    int64_t age_max_ms = fill_ms ? fill_ms : options->gateway.batch_age_ms;
+    int64_t now_ms = cm_clock_mono_ms();
     for (unsigned i = 0; i < source->worker->shard_count; i++) {
         shard_t *shard = &source->worker->shards[i];
         const cm_delivery_builder_t *builder = &shard->pending[source->place].builder;
@@ -243,14 +272,14 @@ static void flush(gateway_t *self, source_t *source)
             cm_gateway_release_pending(self, shard);
         if (!builder->count || !shard->credits)
             continue;
-        int64_t age_ms = now_ms - builder->first_ms;
-        if (self->draining || (!fill_ms && shard_idle(shard)) || age_ms >= age_max_ms ||
-            builder->count >= source->worker->batch_max ||
-            builder->frame.len >= (size_t)options->gateway.batch_bytes) {
-            send_batch(self, shard, source);
+        if (is_due(self, shard, builder, now_ms)) {
+            if (!must_yield(self, shard, source, now_ms))
+                send_batch(self, shard, source);
         } else if (!source->flush_armed) {
+            int64_t age_ms = now_ms - builder->first_ms;
             source->flush_armed = true;
-            zloop_timer(self->loop, (size_t)(age_max_ms - age_ms), 1, on_flush, source);
+            zloop_timer(self->loop, (size_t)(age_max_ms(self, source->worker) - age_ms), 1,
+                        on_flush, source);
         }
     }
 }

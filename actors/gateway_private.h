@@ -38,6 +38,7 @@ typedef struct shard {
     zsock_t *work;
     bool ready; /* false: not started, or its database is away */
     unsigned credits;
+    unsigned last_place; /* of the source that was served last */
     batch_t batches[CM_BATCHES_IN_FLIGHT];
     pending_t pending[CM_SOURCES_PER_WORKER];
 } shard_t;

@@ -52,7 +52,7 @@ static void ready(mesh_t *mesh, const char *subworker)
     cm_frame_send(mesh->outcomes, &frame, 0);
 }
 
-static void start(mesh_t *mesh, int64_t fill_ms)
+static void start_as(mesh_t *mesh, const cm_gateway_route_t *route)
 {
     cm_error_t err = {0};
     *mesh = (mesh_t){.in = zsock_new_push("@" CM_FAKE_BROKER_IN),
@@ -66,11 +66,7 @@ static void start(mesh_t *mesh, int64_t fill_ms)
     mesh->options.gateway.batch_bytes = 1 << 20;
     mesh->options.gateway.batch_age_ms = NEVER_MS;
     mesh->options.gateway.publish_max = 10;
-    mesh->routes[0] = (cm_gateway_route_t){.subworker = "push-token-status",
-                                           .shards = 1,
-                                           .batch_max = FULL,
-                                           .fill_ms = fill_ms,
-                                           .leaves = leaves_web};
+    mesh->routes[0] = *route;
     mesh->routes[1] = (cm_gateway_route_t){.subworker = "dead-letter", .shards = 1};
     mesh->args = (cm_gateway_args_t){&mesh->options, &cm_broker_fake, "me",
                                      NULL,           mesh->routes,    CM_LENGTH(mesh->routes)};
@@ -81,11 +77,22 @@ static void start(mesh_t *mesh, int64_t fill_ms)
     mesh->eager = shard_of("dead-letter");
     mesh->outcomes = zsock_new(ZMQ_PUSH);
     zsock_connect(mesh->outcomes, "%s", CM_ENDPOINT_OUTCOMES);
-    expect_said(mesh, "subscribe t.push-token-status"); /* the other one is left */
+    expect_said(mesh, "subscribe t.push-token-status");
+    if (!route->leaves)
+        expect_said(mesh, "subscribe t.web-push-token-status");
     expect_said(mesh, "subscribe t.writer-errors");
     expect_said(mesh, "subscribe t.contact-deletion-errors");
     ready(mesh, "push-token-status");
     ready(mesh, "dead-letter");
+}
+
+static void start(mesh_t *mesh, int64_t fill_ms)
+{
+    start_as(mesh, &(cm_gateway_route_t){.subworker = "push-token-status",
+                                         .shards = 1,
+                                         .batch_max = FULL,
+                                         .fill_ms = fill_ms,
+                                         .leaves = leaves_web});
 }
 
 static void stop(mesh_t *mesh)
@@ -159,5 +166,46 @@ Test(gateway_fill, a_drain_waits_for_no_batch_to_fill, .timeout = 20)
     cr_expect(eq(sz, next_batch(mesh.patient, QUIET_MS), 0));
     zstr_send(mesh.gateway, "DRAIN");
     cr_expect(eq(sz, next_batch(mesh.patient, WAIT_MS), 1));
+    stop(&mesh);
+}
+
+/* Whether the next batch is of the web's subscription; answered, so that another may come. */
+static bool next_is_web(mesh_t *mesh)
+{
+    zmq_msg_t frame;
+    cm_delivery_batch_t batch;
+    cm_outcome_builder_t builder = {0};
+    cm_buffer_t answer = {0};
+    CM_CLEANUP(cm_arena_destroy) cm_arena_t *arena = cm_arena_new(65536);
+    zsock_set_rcvtimeo(mesh->patient, WAIT_MS);
+    cr_assert(cm_frame_receive(mesh->patient, &frame, 0));
+    cr_assert(eq(
+        int,
+        cm_delivery_batch_decode(zmq_msg_data(&frame), zmq_msg_size(&frame), arena, &batch, NULL),
+        CM_OK));
+    for (size_t i = 0; i < batch.count; i++)
+        cm_outcome_builder_add(
+            &builder, &(cm_outcome_t){.lease = batch.items[i].lease, .kind = CM_OUTCOME_APPLIED});
+    cm_outcome_builder_seal(&builder, "push-token-status", 0, batch.batch_id, 1, &answer);
+    cm_frame_send(mesh->outcomes, &answer, 0);
+    zmq_msg_close(&frame);
+    return batch.subscription == CM_SUBSCRIPTION_WEB_PUSH_TOKEN_STATUS;
+}
+
+Test(gateway_fill, a_busy_subscription_does_not_shut_out_another_of_its_shard, .timeout = 20)
+{
+    enum { BUSY = 40, SOON = 6 };
+    mesh_t mesh;
+    int served = 1;
+    start_as(&mesh,
+             &(cm_gateway_route_t){.subworker = "push-token-status", .shards = 1, .batch_max = 1});
+    for (int i = 0; i < BUSY; i++) {
+        deliver(&mesh, "t.push-token-status");
+        if (i == 2) /* two are in the shard's hands, one waits */
+            deliver(&mesh, "t.web-push-token-status");
+    }
+    while (served <= BUSY && !next_is_web(&mesh))
+        served++;
+    cr_expect(le(int, served, SOON));
     stop(&mesh);
 }

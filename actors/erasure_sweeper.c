@@ -5,6 +5,8 @@
 #include "runtime/log.h"
 #include "schema/erasure.h"
 
+#include <string.h>
+
 enum { LOOK_MS = 60000, FIRST_LOOK_MS = 2000, STATEMENT_MS = 60000, LOCK_MS = 1000, POLL_MS = 200 };
 
 typedef struct {
@@ -33,6 +35,17 @@ static void tell_failure(sweeper_t *self, const char *tenant, const cm_error_t *
            err->code, err->message);
 }
 
+/* A rewrite that ran out of time held the tables' locks for all of it. */
+static void fail(sweeper_t *self, const char *tenant, const cm_error_t *err)
+{
+    cm_error_t failure = {0};
+    tell_failure(self, tenant, err);
+    if (strcmp(err->code, "57014") == 0 &&
+        cm_erasure_put_off(self->pg, self->args->options->postgres.admin_schema, tenant,
+                           &failure) != CM_OK)
+        tell_failure(self, tenant, &failure);
+}
+
 /* The dead letters last: what a tenant's rewrite erased of them is then among it. */
 static void sweep_notes(sweeper_t *self, bool letters)
 {
@@ -51,7 +64,7 @@ static void sweep_notes(sweeper_t *self, bool letters)
         cm_status_t status = cm_erasure_sweep_next(self->pg, options->postgres.admin_schema,
                                                    &choice, tenant, &step, &err);
         if (status != CM_OK)
-            tell_failure(self, tenant, &err);
+            fail(self, tenant, &err);
         else if (step == CM_ERASURE_REWRITTEN)
             cm_log(CM_LOG_INFO, self->args->name, "tables rewritten", "tenant=\"%s\"", tenant);
         cm_metric_add(self->rewritten, status == CM_OK && step == CM_ERASURE_REWRITTEN);

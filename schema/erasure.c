@@ -109,6 +109,7 @@ static cm_status_t claim(sweep_t *self, bool *ret_found, cm_error_t *err)
         self->pg,
         "SELECT tenant FROM @schema@.erasures_pending WHERE ($1::text IS NULL OR tenant > $1)"
         " AND requested_at <= now() - $2::bigint * interval '1 millisecond'"
+        " AND ($2::bigint = 0 OR retry_at <= now())"
         " AND ($3::text IS NULL OR tenant = $3) ORDER BY tenant LIMIT 1 FOR UPDATE SKIP LOCKED",
         self->admin_schema, 3, values, &result, err);
     *ret_found = status == CM_OK && PQntuples(result) > 0;
@@ -124,6 +125,7 @@ static cm_status_t claim(sweep_t *self, bool *ret_found, cm_error_t *err)
 static cm_status_t lock_and_rewrite(sweep_t *self, cm_error_t *err)
 {
     char limit[64];
+    bool letters = false;
     snprintf(limit, sizeof limit, "SET LOCAL lock_timeout = %" PRId64, self->choice->lock_ms);
     cm_status_t status = cm_pg_exec(self->pg, limit, err);
     if (status == CM_OK && !*self->tenant)
@@ -131,10 +133,14 @@ static cm_status_t lock_and_rewrite(sweep_t *self, cm_error_t *err)
     if (status == CM_OK)
         status = cm_sql_exec(self->pg, lock_devices_sql, self->schema, err);
     if (status == CM_OK)
-        status =
-            cm_erasure_late(self->pg, self->admin_schema, self->tenant, self->choice->key, err);
+        status = cm_erasure_late(self->pg, self->admin_schema, self->tenant, self->choice->key,
+                                 &letters, err);
     cm_crash_point("ddl-step");
-    return status == CM_OK ? cm_sql_exec(self->pg, rewrite_devices_sql, self->schema, err) : status;
+    if (status == CM_OK)
+        status = cm_sql_exec(self->pg, rewrite_devices_sql, self->schema, err);
+    /* Last: whoever erases letters of any tenant waits for this row until the commit. */
+    return status == CM_OK && letters ? cm_erasure_note(self->pg, self->admin_schema, "", err)
+                                      : status;
 }
 
 static cm_status_t forget(sweep_t *self, cm_error_t *err)
@@ -155,6 +161,17 @@ static cm_status_t sweep_claimed(sweep_t *self, cm_erasure_step_t *ret_step, cm_
     if (status == CM_MISSING)
         status = cm_pg_exec(self->pg, "ROLLBACK TO SAVEPOINT rewrite", err);
     return status == CM_OK ? forget(self, err) : status;
+}
+
+cm_status_t cm_erasure_put_off(cm_pg_t *pg, const char *admin_schema, const char *tenant,
+                               cm_error_t *err)
+{
+    const char *values[] = {tenant};
+    return cm_sql_query(pg,
+                        "UPDATE @schema@.erasures_pending SET put_off = put_off + 1, retry_at ="
+                        " now() + interval '10 minutes' * 2 ^ least(put_off, 7)"
+                        " WHERE tenant = $1",
+                        admin_schema, 1, values, NULL, err);
 }
 
 cm_status_t cm_erasure_sweep_next(cm_pg_t *pg, const char *admin_schema,

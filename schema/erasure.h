@@ -37,7 +37,7 @@ cm_status_t cm_erasure_pending(cm_pg_t *pg, const char *admin_schema,
 
 typedef struct {
     const char *after; /* only notes of tenants behind this id; NULL: from the first, "" included */
-    int64_t older_ms;  /* only notes as old as this; 0: all */
+    int64_t older_ms;  /* only notes as old as this that are not put off; 0: all */
     const char *only;  /* only this tenant, NULL: any */
     bool noted_or_not; /* with only: whether noted or not */
     const char *key;   /* erasure.key */
@@ -59,4 +59,8 @@ cm_status_t cm_erasure_sweep_next(cm_pg_t *pg, const char *admin_schema,
                                   const cm_erasure_choice_t *choice,
                                   char ret_tenant[CM_TENANT_ID_MAX], cm_erasure_step_t *ret_step,
                                   cm_error_t *err);
+/* Tables that cannot be rewritten in the time there is must not be locked again and again: leave
+ * them alone for 10 minutes, then 20, up to a day. */
+cm_status_t cm_erasure_put_off(cm_pg_t *pg, const char *admin_schema, const char *tenant,
+                               cm_error_t *err);
 #endif

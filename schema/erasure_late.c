@@ -3,15 +3,15 @@
 #include "proto/tenant_id.h"
 #include "runtime/cleanup.h"
 #include "schema/dead_letter_erase.h"
-#include "schema/erasure.h"
 #include "schema/sql.h"
 #include "schema/text_array.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { KEY_MAX = 1025 };
-#define LETTERS_AT_ONCE    "20000"
+enum { KEY_MAX = 1025, LETTERS_AT_ONCE = 20000, NUMBER_MAX = 24 };
 #define TOMBSTONES_AT_ONCE "5000"
 
 typedef struct {
@@ -24,7 +24,8 @@ typedef struct {
     const char *admin_schema, *tenant;
     char schema[CM_TENANT_SCHEMA_MAX];
     cm_erasure_key_t key;
-    letter_t *letters; /* sorted by hash */
+    int64_t last_id;   /* of the letters read so far */
+    letter_t *letters; /* of this page, sorted by hash */
     size_t count;
     cm_text_array_t ids; /* of letters to erase */
 } late_t;
@@ -43,20 +44,24 @@ static int by_hash(const void *a, const void *b)
 
 static cm_status_t read_letters(late_t *self, cm_error_t *err)
 {
-    const char *values[] = {self->tenant};
+    char last_id[NUMBER_MAX], limit[NUMBER_MAX];
+    snprintf(last_id, sizeof last_id, "%" PRId64, self->last_id);
+    snprintf(limit, sizeof limit, "%d", LETTERS_AT_ONCE);
+    const char *values[] = {self->tenant, last_id, limit};
     CM_CLEANUP(cm_pg_clear) PGresult *result = NULL;
     cm_status_t status = cm_sql_query(
         self->pg,
         "SELECT id, coalesce(" CM_SQL_TO_MS(
             "event_at") ", 0), device_hash"
                         " FROM @schema@.dead_letters WHERE tenant = $1 AND device_hash IS NOT NULL"
-                        " ORDER BY id LIMIT " LETTERS_AT_ONCE,
-        self->admin_schema, 1, values, &result, err);
+                        " AND id > $2::bigint ORDER BY id LIMIT $3::bigint",
+        self->admin_schema, 3, values, &result, err);
+    self->count = 0;
     if (status != CM_OK || PQntuples(result) == 0)
         return status;
-    self->letters = calloc((size_t)PQntuples(result), sizeof *self->letters);
-    if (!self->letters)
+    if (!self->letters && !(self->letters = calloc(LETTERS_AT_ONCE, sizeof *self->letters)))
         abort();
+    self->last_id = cm_pg_i64(result, PQntuples(result) - 1, 0);
     for (int row = 0; row < PQntuples(result); row++) {
         letter_t *letter = &self->letters[self->count++];
         size_t len = 0;
@@ -113,22 +118,24 @@ static cm_status_t match_tombstones(late_t *self, cm_error_t *err)
     return CM_OK;
 }
 
-static cm_status_t erase_letters(late_t *self, cm_error_t *err)
+static cm_status_t erase_letters(late_t *self, int64_t *ret_erased, cm_error_t *err)
 {
-    int64_t erased = 0;
-    cm_status_t status = read_letters(self, err);
-    if (status == CM_OK && self->count > 0)
-        status = match_tombstones(self, err);
+    cm_status_t status = CM_OK;
+    do {
+        status = read_letters(self, err);
+        if (status == CM_OK && self->count > 0)
+            status = match_tombstones(self, err);
+    } while (status == CM_OK && self->count == LETTERS_AT_ONCE);
     if (status != CM_OK || self->ids.count == 0)
         return status;
-    status = cm_dead_letter_erase_ids(self->pg, self->admin_schema, cm_text_array_end(&self->ids),
-                                      &erased, err);
-    return status == CM_OK ? cm_erasure_note(self->pg, self->admin_schema, "", err) : status;
+    return cm_dead_letter_erase_ids(self->pg, self->admin_schema, cm_text_array_end(&self->ids),
+                                    ret_erased, err);
 }
 
 cm_status_t cm_erasure_late(cm_pg_t *pg, const char *admin_schema, const char *tenant,
-                            const char *erasure_key, cm_error_t *err)
+                            const char *erasure_key, bool *ret_letters, cm_error_t *err)
 {
+    int64_t erased = 0;
     CM_CLEANUP(late_end)
     late_t self = {.pg = pg,
                    .admin_schema = admin_schema,
@@ -141,5 +148,8 @@ cm_status_t cm_erasure_late(cm_pg_t *pg, const char *admin_schema, const char *t
         " WHERE h.application_code = t.application_code AND h.client_id = t.client_id"
         " AND h.verdict_at <= t.removed_at",
         self.schema, err);
-    return status == CM_OK ? erase_letters(&self, err) : status;
+    if (status == CM_OK)
+        status = erase_letters(&self, &erased, err);
+    *ret_letters = erased > 0;
+    return status;
 }

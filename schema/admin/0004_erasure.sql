@@ -23,5 +23,7 @@ CREATE INDEX dead_letters_contact ON @schema@.dead_letters (tenant, contact_hash
 -- or with tenant '' the dead letters. Written with the erasure, removed with the rewrite of the tables.
 CREATE TABLE @schema@.erasures_pending (
     tenant       text COLLATE "C" PRIMARY KEY,
-    requested_at timestamptz NOT NULL DEFAULT now() -- the oldest erasure since the last rewrite
+    requested_at timestamptz NOT NULL DEFAULT now(), -- the oldest erasure since the last rewrite
+    put_off      integer NOT NULL DEFAULT 0,         -- how often a rewrite took longer than it may
+    retry_at     timestamptz NOT NULL DEFAULT now()
 );

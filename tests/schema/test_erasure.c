@@ -232,6 +232,25 @@ Test(erasure, a_note_waits_for_its_time)
     store_tear_down(&world);
 }
 
+Test(erasure, what_is_put_off_is_left_alone_but_for_whoever_asks_for_all)
+{
+    store_world_t world = {0};
+    char tenant[CM_TENANT_ID_MAX];
+    cm_erasure_choice_t of_the_service = {.key = "", .lock_ms = 1000, .older_ms = 60000};
+    store_set_up(&world);
+    cm_test_sql(world.other, "INSERT INTO " CM_TEST_ADMIN ".erasures_pending (tenant, requested_at)"
+                             " VALUES ('a', now() - interval '1 hour')");
+    cr_assert(eq(int, cm_erasure_put_off(world.pg, CM_TEST_ADMIN, "a", &world.err), CM_OK));
+    cr_expect(eq(int, sweep(&world, of_the_service, tenant), CM_ERASURE_NONE));
+    ROWS("1|t", "SELECT put_off, retry_at BETWEEN now() AND now() + interval '10 minutes' FROM"
+                " " CM_TEST_ADMIN ".erasures_pending");
+    cr_assert(eq(int, cm_erasure_put_off(world.pg, CM_TEST_ADMIN, "a", &world.err), CM_OK));
+    ROWS("2|t", "SELECT put_off, retry_at BETWEEN now() AND now() + interval '20 minutes' FROM"
+                " " CM_TEST_ADMIN ".erasures_pending");
+    cr_expect(eq(int, sweep(&world, ALL, tenant), CM_ERASURE_REWRITTEN));
+    store_tear_down(&world);
+}
+
 Test(erasure, a_tenant_that_is_named_is_swept_noted_or_not)
 {
     store_world_t world = {0};

@@ -29,6 +29,17 @@
     "(" v ".verdict_at, " is_valid ") > (coalesce(" d ".push_status_at, '-infinity'),"             \
     " coalesce(" d ".push_status = 'valid', false))"
 
+/* Verdicts of r that say gone: held, or what a brake may take back. */
+#define KEEP_HELD                                                                                  \
+    "  INSERT INTO @schema@.push_verdicts_held AS h"                                               \
+    "    (" KEY ", provider, push_token, verdict_at, held)"                                        \
+    "  SELECT " KEY ", provider, CASE WHEN braked THEN push_token END, verdict_at, braked FROM r"
+#define KEEP_NEWEST                                                                                \
+    "  ON CONFLICT (" KEY ", provider) DO UPDATE SET push_token = excluded.push_token,"            \
+    "    verdict_at = excluded.verdict_at, held = excluded.held, kept_at = now()"                  \
+    "    WHERE NOT excluded.held OR NOT h.held OR h.verdict_at < excluded.verdict_at"              \
+    "  RETURNING " KEY ", provider, held"
+
 /* Nothing here joins what it has made itself, but for what is held: the planner takes every array for
  * ten elements, would loop over such a join, and a batch of 1000 would cost a million steps. */
 const char cm_token_status_sql_write[] =
@@ -65,15 +76,9 @@ const char cm_token_status_sql_write[] =
     "    push_status = CASE r.gone WHEN 1 THEN 'invalid' ELSE 'valid' END,"
     "    push_status_at = r.verdict_at"
     "  FROM r WHERE r.place = 1 AND NOT r.braked AND " SAME_KEY("d", "r") "\n"
-    "), kept AS (\n"
-    "  INSERT INTO @schema@.push_verdicts_held AS h"
-    "    (" KEY ", provider, push_token, verdict_at, held)"
-    "  SELECT " KEY ", provider, CASE WHEN braked THEN push_token END, verdict_at, braked FROM r"
-    "    WHERE place = 1 AND gone = 1 AND (braked AND rival_at >= verdict_at) IS NOT TRUE"
-    "  ON CONFLICT (" KEY ", provider) DO UPDATE SET push_token = excluded.push_token,"
-    "    verdict_at = excluded.verdict_at, held = excluded.held, kept_at = now()"
-    "    WHERE NOT excluded.held OR NOT h.held OR h.verdict_at < excluded.verdict_at"
-    "  RETURNING " KEY ", provider, held\n"
+    "), kept AS (\n" KEEP_HELD
+    "    WHERE place = 1 AND gone = 1 AND (braked AND rival_at >= verdict_at) IS NOT TRUE" KEEP_NEWEST
+    "\n"
     ")\n"
     "SELECT i, max(answer)::bigint, bool_or(braked) FROM ("
     "  SELECT i, 1 AS answer, braked FROM n"
@@ -90,6 +95,35 @@ const char cm_token_status_sql_write[] =
     "    FROM r LEFT JOIN kept ON " SAME_KEY("kept", "r") " AND kept.provider = r.provider"
     "    WHERE r.braked"
     ") AS told GROUP BY i";
+
+/* The same where no two verdicts can be about one row: of each row there is one, and it is the best. */
+const char cm_token_status_sql_write_apart[] =
+    "WITH p AS MATERIALIZED (\n"
+    "  SELECT v.*, d.push_at, d.push_token, d.push_status, d.push_status_at,"
+    "    v.gone = 1 AND EXISTS (SELECT FROM @admin@.push_brakes AS b"
+    "      WHERE b.tenant = ($7::text[])[1] AND b.application_code = v.application_code"
+    "      AND b.provider = v.provider) AS braked"
+    "  FROM unnest($1, $2, $3, $4, $5, $6) WITH ORDINALITY"
+    "    AS v(application_code, client_id, named_token, provider, verdict_at, gone, i)"
+    "  JOIN @schema@.devices AS d ON " SAME_KEY("d", "v") "\n"
+    "  ORDER BY d.application_code, d.client_id FOR NO KEY UPDATE OF d\n"
+    "), r AS MATERIALIZED (\n"
+    "  SELECT q.*, (" COUNTS("q", "q.named_token", "q") ") IS TRUE AS counts,"
+    "    " NEWS("q", "q.gone = 0", "q") " AS news FROM p AS q\n"
+    "), written AS (\n"
+    "  UPDATE @schema@.devices AS d SET"
+    "    push_status = CASE r.gone WHEN 1 THEN 'invalid' ELSE 'valid' END,"
+    "    push_status_at = r.verdict_at"
+    "  FROM r WHERE r.counts AND r.news AND NOT r.braked AND " SAME_KEY("d", "r") "\n"
+    "), kept AS (\n" KEEP_HELD
+    "    WHERE counts AND news AND gone = 1" KEEP_NEWEST "\n"
+    ")\n"
+    "SELECT r.i, CASE WHEN NOT r.counts THEN 1::bigint WHEN r.news AND NOT r.braked THEN 4"
+    "  WHEN r.news THEN CASE WHEN kept.held THEN 3 ELSE 2 END"
+    "  WHEN r.verdict_at = r.push_status_at AND (r.gone = 0) = (r.push_status = 'valid') THEN 2"
+    "  ELSE 1 END, r.braked\n"
+    "FROM r LEFT JOIN kept ON r.braked AND " SAME_KEY("kept", "r")
+    "  AND kept.provider = r.provider";
 
 /* ---- the brake ------------------------------------------------------------------------------ */
 

@@ -20,6 +20,9 @@ enum {
 /* Verdicts into the rows they are about: cm_token_status_sql_bind_write(). Answers per verdict, in
  * any order: its index from 1, what became of it, whether a brake was on for it. All binary. */
 extern const char cm_token_status_sql_write[];
+/* The same, in two thirds of the time, when each verdict names its device and no two the same; one
+ * whose device is not there is not answered: stale. */
+extern const char cm_token_status_sql_write_apart[];
 
 /* A brake goes on: lock first, then trip: cm_token_status_sql_bind_trip(). Answers per trip: its
  * index from 1, whether the brake was off, the verdicts taken back. */

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <xxhash.h>
 
 enum {
     ARENA_BLOCK_BYTES = 64 * 1024,
@@ -125,15 +126,16 @@ static const char *make_sql(void *ctx)
     return cm_buffer_text(&self->store->sql);
 }
 
-/* Add a statement of one group with the arguments in self->arrays; prepared says: keep it. */
+/* Add a statement of one group with the arguments in self->arrays. verb: prepare it under this name
+ * and the tenant's, NULL: do not. */
 static cm_status_t add(cm_token_status_store_t *self, step_kind_t kind, size_t group,
-                       const char *text, bool prepared, cm_error_t *err)
+                       const char *text, const char *verb, cm_error_t *err)
 {
     char key[KEY_MAX];
     lazy_sql_t sql = {self, text, self->groups[group].tenant->tenant};
-    snprintf(key, sizeof key, "verdicts %s", sql.tenant);
-    cm_pg_statement_t statement =
-        cm_pg_arrays_statement(&self->arrays, prepared ? key : NULL, NULL);
+    if (verb)
+        snprintf(key, sizeof key, "%s %s", verb, sql.tenant);
+    cm_pg_statement_t statement = cm_pg_arrays_statement(&self->arrays, verb ? key : NULL, NULL);
     statement.text = make_sql;
     statement.ctx = &sql;
     if (self->step_count == self->step_cap) {
@@ -150,11 +152,11 @@ static cm_status_t add_trips(cm_token_status_store_t *self, size_t index, cm_err
 {
     const cm_token_tenant_t *tenant = self->groups[index].tenant;
     cm_pg_arrays_clear(&self->arrays);
-    cm_status_t status = add(self, STEP_OTHER, index, cm_token_status_sql_lock_devices, false, err);
+    cm_status_t status = add(self, STEP_OTHER, index, cm_token_status_sql_lock_devices, NULL, err);
     if (status == CM_OK)
-        status = add(self, STEP_OTHER, index, cm_token_status_sql_lock_held, false, err);
+        status = add(self, STEP_OTHER, index, cm_token_status_sql_lock_held, NULL, err);
     cm_token_status_sql_bind_trip(&self->arrays, tenant->tenant, tenant->trips, tenant->trip_count);
-    return status == CM_OK ? add(self, STEP_TRIP, index, cm_token_status_sql_trip, false, err)
+    return status == CM_OK ? add(self, STEP_TRIP, index, cm_token_status_sql_trip, NULL, err)
                            : status;
 }
 
@@ -188,6 +190,34 @@ static bool is_to_be_pruned(cm_token_status_store_t *self, const group_t *group)
     return true;
 }
 
+static bool is_same_device(const cm_token_verdict_t *a, const cm_token_verdict_t *b)
+{
+    return cm_str_eq(a->client_id, b->client_id) &&
+           cm_str_eq(a->application_code, b->application_code);
+}
+
+/* Does each verdict name its device, and no two the same? An open-addressed table of twice their
+ * number; 0 is a free place. */
+static bool are_apart(cm_token_status_store_t *self, const group_t *group)
+{
+    size_t places = 8;
+    while (places < group->count * 2)
+        places *= 2;
+    uint32_t *table = cm_arena_alloc(self->arena, places * sizeof *table);
+    memset(table, 0, places * sizeof *table);
+    for (uint32_t i = 0; i < group->count; i++) {
+        const cm_token_verdict_t *verdict = &group->verdicts[i];
+        if (!verdict->client_id.ptr)
+            return false;
+        size_t at = XXH3_64bits(verdict->client_id.ptr, verdict->client_id.len) & (places - 1);
+        for (; table[at]; at = (at + 1) & (places - 1))
+            if (is_same_device(verdict, &group->verdicts[table[at] - 1]))
+                return false;
+        table[at] = i + 1;
+    }
+    return true;
+}
+
 static cm_status_t add_group(cm_token_status_store_t *self, size_t index, cm_error_t *err)
 {
     const group_t *group = &self->groups[index];
@@ -198,11 +228,13 @@ static cm_status_t add_group(cm_token_status_store_t *self, size_t index, cm_err
         cm_token_status_sql_bind_write(&self->arrays, group->tenant->tenant, group->verdicts,
                                        group->count);
         self->stats.statements++;
-        status = add(self, STEP_WRITE, index, cm_token_status_sql_write, true, err);
+        status = are_apart(self, group)
+                     ? add(self, STEP_WRITE, index, cm_token_status_sql_write_apart, "apart", err)
+                     : add(self, STEP_WRITE, index, cm_token_status_sql_write, "verdicts", err);
     }
     if (status == CM_OK && is_to_be_pruned(self, group)) {
         cm_pg_arrays_clear(&self->arrays);
-        status = add(self, STEP_OTHER, index, cm_token_status_sql_prune, false, err);
+        status = add(self, STEP_OTHER, index, cm_token_status_sql_prune, NULL, err);
     }
     return status;
 }
@@ -225,6 +257,10 @@ static cm_token_result_t result_of(int64_t answer)
 
 static void take_written(const group_t *group, const PGresult *result)
 {
+    for (size_t i = 0; i < group->count; i++) { /* what no row is there for */
+        group->verdicts[i].result = CM_TOKEN_STALE;
+        group->verdicts[i].is_braked = false;
+    }
     for (int row = 0; row < PQntuples(result); row++) {
         int64_t index = cm_pg_binary_i64(result, row, 0) - 1;
         if (index < 0 || (size_t)index >= group->count)

@@ -37,7 +37,7 @@ typedef struct {
     bool is_gone;              /* else valid */
     int64_t at_ms;             /* epoch */
     cm_token_result_t result;
-    bool is_braked;          /* a brake was on for it, whatever its result */
+    bool is_braked; /* a brake was on for it, whatever its result; not told without a row */
     const cm_error_t *error; /* FAILED: owned by the store, valid until the next write */
 } cm_token_verdict_t;
 

@@ -125,6 +125,22 @@ const char cm_token_status_sql_write_apart[] =
     "FROM r LEFT JOIN kept ON r.braked AND " SAME_KEY("kept", "r")
     "  AND kept.provider = r.provider";
 
+/* Neither says that one is gone: there is nothing to hold, and no brake to ask for. */
+const char cm_token_status_sql_write_valid[] =
+    "WITH p AS MATERIALIZED (\n"
+    "  SELECT v.*, d.push_at, d.push_token, d.push_status, d.push_status_at"
+    "  FROM unnest($1, $2, $3, $4, $5, $6) WITH ORDINALITY"
+    "    AS v(application_code, client_id, named_token, provider, verdict_at, gone, i)"
+    "  JOIN @schema@.devices AS d ON " SAME_KEY("d", "v") " AND ($7::text[])[1] IS NOT NULL\n"
+    "  ORDER BY d.application_code, d.client_id FOR NO KEY UPDATE OF d\n"
+    "), written AS (\n"
+    "  UPDATE @schema@.devices AS d SET push_status = 'valid', push_status_at = p.verdict_at FROM p"
+    "  WHERE " COUNTS("p", "p.named_token", "p") " AND " NEWS("p", "true", "p") " AND " SAME_KEY("d", "p") "\n"
+    ")\n"
+    "SELECT i, CASE WHEN (" COUNTS("p", "p.named_token", "p") ") IS NOT TRUE THEN 1::bigint"
+    "  WHEN " NEWS("p", "true", "p") " THEN 4"
+    "  WHEN verdict_at = push_status_at AND push_status = 'valid' THEN 2 ELSE 1 END, false FROM p";
+
 /* ---- the brake ------------------------------------------------------------------------------ */
 
 const char cm_token_status_sql_lock_devices[] = "LOCK TABLE @schema@.devices IN ROW EXCLUSIVE MODE";

@@ -23,6 +23,8 @@ extern const char cm_token_status_sql_write[];
 /* The same, in two thirds of the time, when each verdict names its device and no two the same; one
  * whose device is not there is not answered: stale. */
 extern const char cm_token_status_sql_write_apart[];
+/* Likewise, when besides none says that a token is gone. */
+extern const char cm_token_status_sql_write_valid[];
 
 /* A brake goes on: lock first, then trip: cm_token_status_sql_bind_trip(). Answers per trip: its
  * index from 1, whether the brake was off, the verdicts taken back. */

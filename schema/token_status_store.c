@@ -218,6 +218,16 @@ static bool are_apart(cm_token_status_store_t *self, const group_t *group)
     return true;
 }
 
+static cm_status_t add_write(cm_token_status_store_t *self, size_t index, cm_error_t *err)
+{
+    const group_t *group = &self->groups[index];
+    if (!are_apart(self, group))
+        return add(self, STEP_WRITE, index, cm_token_status_sql_write, "verdicts", err);
+    return has_gone(group)
+               ? add(self, STEP_WRITE, index, cm_token_status_sql_write_apart, "apart", err)
+               : add(self, STEP_WRITE, index, cm_token_status_sql_write_valid, "valid", err);
+}
+
 static cm_status_t add_group(cm_token_status_store_t *self, size_t index, cm_error_t *err)
 {
     const group_t *group = &self->groups[index];
@@ -228,9 +238,7 @@ static cm_status_t add_group(cm_token_status_store_t *self, size_t index, cm_err
         cm_token_status_sql_bind_write(&self->arrays, group->tenant->tenant, group->verdicts,
                                        group->count);
         self->stats.statements++;
-        status = are_apart(self, group)
-                     ? add(self, STEP_WRITE, index, cm_token_status_sql_write_apart, "apart", err)
-                     : add(self, STEP_WRITE, index, cm_token_status_sql_write, "verdicts", err);
+        status = add_write(self, index, err);
     }
     if (status == CM_OK && is_to_be_pruned(self, group)) {
         cm_pg_arrays_clear(&self->arrays);

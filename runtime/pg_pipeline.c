@@ -146,10 +146,9 @@ cm_status_t cm_pg_pipeline_begin_within(cm_pg_t *self, cm_pg_result_fn *on_resul
     if (!self->conn)
         return cm_pg_error_closed(err);
     if (PQtransactionStatus(self->conn) != PQTRANS_INTRANS)
-        return cm_error_set(
-            err, CM_TRANSIENT,
-            PQtransactionStatus(self->conn) == PQTRANS_INERROR ? "25P02" : "25P01",
-            "no transaction to go on in");
+        return cm_error_set(err, CM_TRANSIENT,
+                            PQtransactionStatus(self->conn) == PQTRANS_INERROR ? "25P02" : "25P01",
+                            "no transaction to go on in");
     start(&self->pipeline, on_result, ctx, true);
     return sent(self, PQenterPipelineMode(self->conn) == 1 && send_leftovers(self), err);
 }
@@ -174,9 +173,9 @@ cm_status_t cm_pg_pipeline_send(cm_pg_t *self, cm_error_t *err)
     assert(self->pipeline.phase == CM_PG_PHASE_ADDING);
     self->pipeline.phase = CM_PG_PHASE_RUNNING;
     self->pipeline.progress_at_ms = cm_clock_mono_ms();
-    bool success = (self->pipeline.is_within ||
-                    send_plain(self, "COMMIT", CM_PG_ITEM_COMMIT, NULL)) &&
-                   send_sync(self);
+    bool success =
+        (self->pipeline.is_within || send_plain(self, "COMMIT", CM_PG_ITEM_COMMIT, NULL)) &&
+        send_sync(self);
     if (success)
         self->pipeline.wants_write = PQflush(self->conn) == 1;
     return sent(self, success, err);
@@ -258,8 +257,8 @@ static void item_done(cm_pg_t *self, const cm_pg_item_t *item, const PGresult *r
     }
 }
 
-/* The Sync ends what was sent; a failed transaction is still open behind it, as its owner, when that
- * is another, wants it. */
+/* The Sync ends what was sent; a failed transaction is still open behind it, as its owner, when
+ * that is another, wants it. */
 static void sync_reached(cm_pg_t *self)
 {
     cm_pg_pipeline_t *pipeline = &self->pipeline;

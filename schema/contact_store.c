@@ -14,10 +14,10 @@
 #include <string.h>
 
 enum {
-    /* Tenants of one transaction. Their writers wait for all of it, which takes as long as its
-     * contacts do, and those are bounded by the batch; but while it waits for the table of one,
-     * they wait as well. */
-    TENANTS_AT_ONCE = 32,
+    /* Tenants of one transaction. Their writers wait for all of it: tens of milliseconds, for its
+     * contacts are bounded by the batch. While it waits for the table of one tenant, they wait as
+     * well, so not the whole batch at once; fewer would pay a commit each. */
+    TENANTS_AT_ONCE = 64,
     STATEMENTS_OF_TENANT = 3, /* two locks, the deletion */
     ARENA_BLOCK_BYTES = 64 * 1024,
     KEY_MAX = CM_TENANT_ID_MAX + 16

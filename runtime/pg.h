@@ -108,6 +108,12 @@ typedef void(cm_pg_result_fn)(void *ctx, size_t index, cm_status_t status, const
  * committed; after a failed send the outcome is unknown. */
 cm_status_t cm_pg_pipeline_begin(cm_pg_t *self, cm_pg_result_fn *on_result, void *ctx,
                                  cm_error_t *err);
+/* The same inside the transaction of a cm_pg_begin(), which the caller ends: done means that all
+ * statements have run, and after a failure the transaction has failed and is to be rolled back.
+ * When none is open, or a failed one: CM_TRANSIENT with 25P01 or 25P02, and the connection as it
+ * was. */
+cm_status_t cm_pg_pipeline_begin_within(cm_pg_t *self, cm_pg_result_fn *on_result, void *ctx,
+                                        cm_error_t *err);
 cm_status_t cm_pg_pipeline_add(cm_pg_t *self, const cm_pg_statement_t *statement, cm_error_t *err);
 /* COMMIT, Sync and a first flush; returns without waiting. */
 cm_status_t cm_pg_pipeline_send(cm_pg_t *self, cm_error_t *err);
@@ -122,8 +128,8 @@ bool cm_pg_pipeline_wants_write(const cm_pg_t *self);
 /* pump until done, polling the socket; CM_CANCELLED is never returned: a commit is awaited. */
 cm_status_t cm_pg_pipeline_wait(cm_pg_t *self, int *ret_failed, cm_error_t *err);
 
-/* One statement, blocking, inside a transaction of cm_pg_begin() or alone; it is not prepared, its key
- * and text are left aside (sql must be set). *ret_result (may be NULL) is yours. */
+/* One statement, blocking, inside a transaction of cm_pg_begin() or alone; it is not prepared, its
+ * key and text are left aside (sql must be set). *ret_result (may be NULL) is yours. */
 cm_status_t cm_pg_run(cm_pg_t *self, const cm_pg_statement_t *statement, PGresult **ret_result,
                       cm_error_t *err);
 

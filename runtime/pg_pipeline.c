@@ -109,29 +109,48 @@ static cm_status_t sent(cm_pg_t *self, bool success, cm_error_t *err)
     return success ? CM_OK : cm_pg_send_failed(self, err); /* closing ends the pipeline, too */
 }
 
+static void start(cm_pg_pipeline_t *self, cm_pg_result_fn *on_result, void *ctx, bool is_within)
+{
+    cm_pg_item_t *items = self->items;
+    size_t item_cap = self->item_cap;
+    *self = (cm_pg_pipeline_t){.phase = CM_PG_PHASE_ADDING,
+                               .on_result = on_result,
+                               .ctx = ctx,
+                               .items = items,
+                               .item_cap = item_cap,
+                               .is_within = is_within,
+                               .failed_index = -1};
+}
+
 cm_status_t cm_pg_pipeline_begin(cm_pg_t *self, cm_pg_result_fn *on_result, void *ctx,
                                  cm_error_t *err)
 {
-    cm_pg_pipeline_t *pipeline = &self->pipeline;
-    assert(pipeline->phase == CM_PG_PHASE_NONE);
+    assert(self->pipeline.phase == CM_PG_PHASE_NONE);
     if (!self->conn)
         return cm_pg_error_closed(err);
     if (PQtransactionStatus(self->conn) != PQTRANS_IDLE) {
         cm_pg_close(self);
         return cm_error_set(err, CM_TRANSIENT, "25001", "a transaction was already open");
     }
-    cm_pg_item_t *items = pipeline->items;
-    size_t item_cap = pipeline->item_cap;
-    *pipeline = (cm_pg_pipeline_t){.phase = CM_PG_PHASE_ADDING,
-                                   .on_result = on_result,
-                                   .ctx = ctx,
-                                   .items = items,
-                                   .item_cap = item_cap,
-                                   .failed_index = -1};
+    start(&self->pipeline, on_result, ctx, false);
     return sent(self,
                 PQenterPipelineMode(self->conn) == 1 &&
                     send_plain(self, "BEGIN", CM_PG_ITEM_BEGIN, NULL) && send_leftovers(self),
                 err);
+}
+
+cm_status_t cm_pg_pipeline_begin_within(cm_pg_t *self, cm_pg_result_fn *on_result, void *ctx,
+                                        cm_error_t *err)
+{
+    assert(self->pipeline.phase == CM_PG_PHASE_NONE);
+    if (!self->conn)
+        return cm_pg_error_closed(err);
+    if (PQtransactionStatus(self->conn) != PQTRANS_INTRANS)
+        return cm_error_set(err, CM_TRANSIENT,
+                            PQtransactionStatus(self->conn) == PQTRANS_INERROR ? "25P02" : "25P01",
+                            "no transaction to go on in");
+    start(&self->pipeline, on_result, ctx, true);
+    return sent(self, PQenterPipelineMode(self->conn) == 1 && send_leftovers(self), err);
 }
 
 cm_status_t cm_pg_pipeline_add(cm_pg_t *self, const cm_pg_statement_t *statement, cm_error_t *err)
@@ -154,7 +173,9 @@ cm_status_t cm_pg_pipeline_send(cm_pg_t *self, cm_error_t *err)
     assert(self->pipeline.phase == CM_PG_PHASE_ADDING);
     self->pipeline.phase = CM_PG_PHASE_RUNNING;
     self->pipeline.progress_at_ms = cm_clock_mono_ms();
-    bool success = send_plain(self, "COMMIT", CM_PG_ITEM_COMMIT, NULL) && send_sync(self);
+    bool success =
+        (self->pipeline.is_within || send_plain(self, "COMMIT", CM_PG_ITEM_COMMIT, NULL)) &&
+        send_sync(self);
     if (success)
         self->pipeline.wants_write = PQflush(self->conn) == 1;
     return sent(self, success, err);
@@ -236,11 +257,12 @@ static void item_done(cm_pg_t *self, const cm_pg_item_t *item, const PGresult *r
     }
 }
 
-/* The Sync ends what was sent; a failed transaction is still open behind it. */
+/* The Sync ends what was sent; a failed transaction is still open behind it, as its owner, when
+ * that is another, wants it. */
 static void sync_reached(cm_pg_t *self)
 {
     cm_pg_pipeline_t *pipeline = &self->pipeline;
-    if (pipeline->phase == CM_PG_PHASE_UNDOING || !pipeline->failed ||
+    if (pipeline->phase == CM_PG_PHASE_UNDOING || !pipeline->failed || pipeline->is_within ||
         PQtransactionStatus(self->conn) == PQTRANS_IDLE) {
         pipeline->phase = CM_PG_PHASE_OVER;
         return;
@@ -330,6 +352,16 @@ static void move(cm_pg_t *self)
         pipeline->wants_write = PQflush(self->conn) == 1;
 }
 
+/* The transaction is as it must be behind the pipeline. */
+static bool is_settled(const cm_pg_t *self)
+{
+    const cm_pg_pipeline_t *pipeline = &self->pipeline;
+    PGTransactionStatusType wanted = !pipeline->is_within ? PQTRANS_IDLE
+                                     : pipeline->failed   ? PQTRANS_INERROR
+                                                          : PQTRANS_INTRANS;
+    return PQtransactionStatus(self->conn) == wanted;
+}
+
 static cm_status_t finish(cm_pg_t *self, bool *ret_done, int *ret_failed, cm_error_t *err)
 {
     cm_pg_pipeline_t *pipeline = &self->pipeline;
@@ -340,7 +372,7 @@ static cm_status_t finish(cm_pg_t *self, bool *ret_done, int *ret_failed, cm_err
         self->cache.deallocate_all = true;
     }
     if (pipeline->close_after || !cm_pg_is_connected(self) || PQexitPipelineMode(self->conn) != 1 ||
-        PQtransactionStatus(self->conn) != PQTRANS_IDLE)
+        !is_settled(self))
         cm_pg_close(self);
     *ret_done = true;
     if (!pipeline->failed)

@@ -62,7 +62,7 @@ typedef struct { /* a command sent, whose result is awaited */
 typedef enum {
     CM_PG_PHASE_NONE,    /* no pipeline */
     CM_PG_PHASE_ADDING,  /* between begin and send */
-    CM_PG_PHASE_RUNNING, /* sent up to COMMIT and Sync */
+    CM_PG_PHASE_RUNNING, /* sent up to the Sync */
     CM_PG_PHASE_UNDOING, /* failed; ROLLBACK and its Sync are under way */
     CM_PG_PHASE_OVER     /* all results are in */
 } cm_pg_phase_t;
@@ -76,6 +76,7 @@ typedef struct {
     int statement_count, statements_over; /* added; of these, done or failed */
     bool answered; /* the item at item_next has had its result, its end is awaited */
     bool wants_write, failed, close_after;
+    bool is_within; /* the transaction is the caller's, to be left open */
     int failed_index;
     cm_error_t failure;
     int64_t progress_at_ms; /* monotonic; when the socket last moved */

@@ -5,219 +5,295 @@
 #include "schema/dead_letter_erase.h"
 #include "schema/device_sql.h"
 #include "schema/erasure.h"
+#include "schema/pg_array.h"
 #include "schema/sql.h"
-#include "schema/text_array.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Tenants of one transaction: their writers wait for all of it. */
-enum { TENANTS_AT_ONCE = 8, ARENA_BLOCK_BYTES = 64 * 1024 };
+enum {
+    /* Tenants of one transaction. Their writers wait for all of it: tens of milliseconds, for its
+     * contacts are bounded by the batch. While it waits for the table of one tenant, they wait as
+     * well, so not the whole batch at once; fewer would pay a commit each. */
+    TENANTS_AT_ONCE = 64,
+    STATEMENTS_OF_TENANT = 3, /* two locks, the deletion */
+    ARENA_BLOCK_BYTES = 64 * 1024,
+    KEY_MAX = CM_TENANT_ID_MAX + 16
+};
+
+typedef struct { /* a tenant of the transaction */
+    cm_contact_tenant_t *tenant;
+    cm_erasure_key_t key;
+    cm_erased_device_t *devices; /* that went */
+    size_t device_count;
+    bool has_letters, has_unread;
+} group_t;
 
 typedef struct {
     cm_pg_t *pg;
     const cm_contact_place_t *place;
-    cm_arena_t *arena;          /* of one transaction */
-    cm_contact_totals_t totals; /* likewise */
-    bool letters_went;
+    cm_arena_t *arena; /* of one transaction, and so the rest */
+    cm_pg_arrays_t arrays;
+    cm_buffer_t sql;
+    group_t *groups;
+    size_t group_count;
+    cm_contact_totals_t totals;
 } deletion_t;
 
-/* ---- one tenant, inside a transaction ------------------------------------------------------- */
-
-static const char lock_sql[] =
-    "LOCK TABLE @schema@.devices IN ROW EXCLUSIVE MODE;"
-    " LOCK TABLE @schema@.device_tombstones, @schema@.contact_tombstones IN ACCESS EXCLUSIVE MODE;"
-    " LOCK TABLE @schema@.push_verdicts_held IN ROW EXCLUSIVE MODE;"
-    /* As for a writer: a plan made while the tables are small would scan them. The held verdicts
-     * have to be scanned, and at that price every statement would be compiled. */
-    " SET LOCAL enable_seqscan = off; SET LOCAL jit = off";
-
-/* Which tombstones moved, and of the others which stand at this very time. */
-static const char bury_sql[] =
-    "WITH n AS MATERIALIZED ("
-    " SELECT u.hash, " CM_SQL_FROM_MS(
-        "u.ms") " AS deleted_at, u.i"
-                " FROM unnest($1::bytea[], $2::bigint[]) WITH ORDINALITY AS u(hash, ms, i)\n"
-                "), moved AS ("
-                " INSERT INTO @schema@.contact_tombstones AS t (contact_hash, deleted_at)"
-                " SELECT hash, deleted_at FROM n ORDER BY hash"
-                " ON CONFLICT (contact_hash) DO UPDATE SET deleted_at = excluded.deleted_at"
-                " WHERE t.deleted_at < excluded.deleted_at RETURNING contact_hash\n"
-                ")\n"
-                "SELECT n.i, moved.contact_hash IS NOT NULL, t.deleted_at = n.deleted_at"
-                " FROM n LEFT JOIN moved ON moved.contact_hash = n.hash"
-                " LEFT JOIN @schema@.contact_tombstones AS t ON t.contact_hash = n.hash";
-
-/* Verdicts for a device that went, up to its removal, and all for a token that went. Two searches,
- * by key and by token, and the latter reads all verdicts once (OFFSET 0: not by the application for
- * each device): an OR of both would look at each verdict for each device. */
-/* clang-format off */
-static const char held_sql[] =
-    "WITH r AS MATERIALIZED (SELECT u.app, u.client, " CM_SQL_FROM_MS("u.ms") " AS removed_at, u.token"
-    " FROM unnest($1::text[], $2::text[], $3::bigint[], $4::text[]) AS u(app, client, ms, token)),\n"
-    "found AS MATERIALIZED (SELECT h.application_code, h.client_id, h.provider"
-    " FROM r JOIN @schema@.push_verdicts_held AS h ON h.application_code = r.app"
-    " AND h.client_id = r.client AND h.verdict_at <= r.removed_at"
-    " UNION SELECT h.application_code, h.client_id, h.provider"
-    " FROM r JOIN (SELECT * FROM @schema@.push_verdicts_held WHERE push_token IS NOT NULL OFFSET 0)"
-    " AS h ON h.application_code = r.app AND h.push_token = r.token),\n"
-    "gone AS (DELETE FROM @schema@.push_verdicts_held AS h USING found AS f"
-    " WHERE h.application_code = f.application_code AND h.client_id = f.client_id"
-    " AND h.provider = f.provider RETURNING 1)\n"
-    "SELECT count(*) FROM gone";
-/* clang-format on */
-
-static bool is_true(const PGresult *result, int row, int column)
+static void deletion_end(deletion_t *self)
 {
-    return strcmp(cm_pg_text(result, row, column), "t") == 0;
+    cm_pg_arrays_destroy(&self->arrays);
+    cm_buffer_destroy(&self->sql);
+    cm_arena_destroy(&self->arena);
 }
 
-static cm_status_t bury(deletion_t *self, cm_contact_tenant_t *tenant, const char *schema,
-                        const cm_erasure_key_t *key, cm_error_t *err)
+/* ---- the deletion: one pipeline over all tenants -------------------------------------------- */
+
+/* What is read must be newer than the locks, whatever the server's default is. As for a writer, a
+ * plan made while the tables are small must not scan them; nor may it join otherwise than row by
+ * row through an index. The held verdicts have to be scanned, and at that price every statement
+ * would be compiled. */
+static const char settings_sql[] =
+    "SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL enable_seqscan = off;"
+    " SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off; SET LOCAL jit = off";
+
+typedef struct { /* the text of a statement, made only when it is not prepared yet */
+    deletion_t *deletion;
+    const char *text, *tenant;
+} lazy_sql_t;
+
+static const char *make_sql(void *ctx)
 {
-    CM_CLEANUP(cm_text_array_destroy) cm_text_array_t hashes = {0};
-    CM_CLEANUP(cm_text_array_destroy) cm_text_array_t times = {0};
-    CM_CLEANUP(cm_pg_clear) PGresult *result = NULL;
+    const lazy_sql_t *self = ctx;
+    char schema[CM_TENANT_SCHEMA_MAX];
+    cm_buffer_clear(&self->deletion->sql);
+    cm_sql_in_schema(&self->deletion->sql, self->text, cm_tenant_id_schema(self->tenant, schema));
+    return cm_buffer_text(&self->deletion->sql);
+}
+
+/* Add a statement of one tenant with the arguments in self->arrays. */
+static cm_status_t add(deletion_t *self, const group_t *group, const char *verb, const char *text,
+                       cm_error_t *err)
+{
+    char key[KEY_MAX];
+    lazy_sql_t sql = {self, text, group->tenant->tenant};
+    snprintf(key, sizeof key, "%s %s", verb ? verb : "", sql.tenant);
+    cm_pg_statement_t statement = cm_pg_arrays_statement(&self->arrays, verb ? key : NULL, NULL);
+    statement.text = make_sql;
+    statement.ctx = &sql;
+    return cm_pg_pipeline_add(self->pg, &statement, err);
+}
+
+static void bind_contacts(cm_pg_arrays_t *arrays, const group_t *group)
+{
+    const cm_contact_tenant_t *tenant = group->tenant;
+    cm_pg_arrays_open(arrays, CM_PG_BYTEA, tenant->count);
     for (size_t i = 0; i < tenant->count; i++) {
-        cm_erasure_hash_t hash = cm_erasure_contact(key, tenant->items[i].contact_id);
-        cm_text_array_add_bytes(&hashes, cm_erasure_hash_str(&hash));
-        cm_text_array_add_i64(&times, tenant->items[i].deleted_ms);
+        cm_erasure_hash_t hash = cm_erasure_contact(&group->key, tenant->items[i].contact_id);
+        cm_pg_arrays_text(arrays, cm_erasure_hash_str(&hash));
     }
-    const char *values[] = {cm_text_array_end(&hashes), cm_text_array_end(&times)};
-    cm_status_t status = cm_sql_query(self->pg, bury_sql, schema, 2, values, &result, err);
-    for (int row = 0; status == CM_OK && row < PQntuples(result); row++) {
-        cm_contact_item_t *item = &tenant->items[cm_pg_i64(result, row, 0) - 1];
-        item->result = is_true(result, row, 1)   ? CM_CONTACT_APPLIED
-                       : is_true(result, row, 2) ? CM_CONTACT_DUPLICATE
-                                                 : CM_CONTACT_STALE;
-        self->totals.contacts += item->result == CM_CONTACT_APPLIED;
-    }
-    return status;
+    cm_pg_arrays_open(arrays, CM_PG_INT8, tenant->count);
+    for (size_t i = 0; i < tenant->count; i++)
+        cm_pg_arrays_i64(arrays, tenant->items[i].contact_id);
+    cm_pg_arrays_open(arrays, CM_PG_TIMESTAMPTZ, tenant->count);
+    for (size_t i = 0; i < tenant->count; i++)
+        cm_pg_arrays_ms(arrays, tenant->items[i].deleted_ms);
 }
 
-static cm_status_t remove_held(deletion_t *self, const char *schema,
-                               const cm_erased_device_t *devices, size_t count, cm_error_t *err)
+static cm_status_t add_tenant(deletion_t *self, const group_t *group, cm_error_t *err)
 {
-    CM_CLEANUP(cm_text_array_destroy) cm_text_array_t apps = {0};
-    CM_CLEANUP(cm_text_array_destroy) cm_text_array_t clients = {0};
-    CM_CLEANUP(cm_text_array_destroy) cm_text_array_t times = {0};
-    CM_CLEANUP(cm_text_array_destroy) cm_text_array_t tokens = {0};
-    CM_CLEANUP(cm_pg_clear) PGresult *result = NULL;
-    for (size_t i = 0; i < count; i++) {
-        cm_text_array_add(&apps, devices[i].application_code);
-        cm_text_array_add(&clients, devices[i].client_id);
-        cm_text_array_add_i64(&times, devices[i].removed_ms);
-        cm_text_array_add(&tokens, devices[i].push_token);
-    }
-    const char *values[] = {cm_text_array_end(&apps), cm_text_array_end(&clients),
-                            cm_text_array_end(&times), cm_text_array_end(&tokens)};
-    cm_status_t status = cm_sql_query(self->pg, held_sql, schema, 4, values, &result, err);
+    cm_pg_arrays_clear(&self->arrays);
+    cm_status_t status = add(self, group, NULL, cm_device_sql_lock_devices, err);
     if (status == CM_OK)
-        self->totals.verdicts += cm_pg_i64(result, 0, 0);
-    return status;
+        status = add(self, group, NULL, cm_device_sql_lock_for_contacts, err);
+    bind_contacts(&self->arrays, group);
+    return status == CM_OK ? add(self, group, "contacts", cm_device_sql_delete_contacts, err)
+                           : status;
+}
+
+/* A statement of the admin schema with one array of tenants, in self->arrays. Planned anew each
+ * time, as its tables are now. */
+static cm_pg_statement_t of_tenants(deletion_t *self, const char *text)
+{
+    cm_buffer_clear(&self->sql);
+    cm_sql_in_schema(&self->sql, text, self->place->admin_schema);
+    return cm_pg_arrays_statement(&self->arrays, NULL, cm_buffer_text(&self->sql));
+}
+
+static cm_status_t add_letters(deletion_t *self, cm_error_t *err)
+{
+    cm_pg_arrays_clear(&self->arrays);
+    cm_pg_arrays_open(&self->arrays, CM_PG_TEXT, self->group_count);
+    for (size_t i = 0; i < self->group_count; i++)
+        cm_pg_arrays_text(&self->arrays, cm_str(self->groups[i].tenant->tenant));
+    cm_pg_statement_t statement = of_tenants(self, cm_dead_letter_tenants_sql);
+    return cm_pg_pipeline_add(self->pg, &statement, err);
 }
 
 static cm_str_t text_of(deletion_t *self, const PGresult *result, int row, int column)
 {
     if (PQgetisnull(result, row, column))
         return CM_STR_NONE;
-    return cm_arena_copy(self->arena, cm_str(PQgetvalue(result, row, column)));
+    return cm_arena_copy(self->arena, (cm_str_t){PQgetvalue(result, row, column),
+                                                 (size_t)PQgetlength(result, row, column)});
 }
 
-/* Remove the devices of the contacts; tell which. */
-static cm_status_t remove_devices(deletion_t *self, const cm_contact_tenant_t *tenant,
-                                  const char *schema, cm_erased_device_t **ret_devices,
-                                  size_t *ret_count, cm_error_t *err)
+static void take_deleted(deletion_t *self, group_t *group, const PGresult *result)
 {
-    CM_CLEANUP(cm_text_array_destroy) cm_text_array_t ids = {0};
-    CM_CLEANUP(cm_text_array_destroy) cm_text_array_t times = {0};
-    CM_CLEANUP(cm_pg_clear) PGresult *result = NULL;
-    for (size_t i = 0; i < tenant->count; i++) {
-        cm_text_array_add_i64(&ids, tenant->items[i].contact_id);
-        cm_text_array_add_i64(&times, tenant->items[i].deleted_ms);
+    cm_contact_tenant_t *tenant = group->tenant;
+    size_t room = (size_t)PQntuples(result) + 1;
+    group->devices = cm_arena_alloc(self->arena, room * sizeof *group->devices);
+    self->totals.contacts += (int64_t)tenant->count;
+    for (size_t i = 0; i < tenant->count; i++)
+        tenant->items[i].result = CM_CONTACT_APPLIED;
+    for (int row = 0; row < PQntuples(result); row++) {
+        int64_t index = cm_pg_binary_i64(result, row, 0);
+        if (index < 1 || (size_t)index > tenant->count) {
+            self->totals.verdicts++;
+            continue;
+        }
+        cm_contact_item_t *item = &tenant->items[index - 1];
+        if (PQgetisnull(result, row, 2)) {
+            bool same = cm_pg_binary_bool(result, row, 1);
+            item->result = same ? CM_CONTACT_DUPLICATE : CM_CONTACT_STALE;
+            self->totals.contacts--;
+            continue;
+        }
+        group->devices[group->device_count++] =
+            (cm_erased_device_t){.application_code = text_of(self, result, row, 2),
+                                 .client_id = text_of(self, result, row, 3),
+                                 .push_token = text_of(self, result, row, 4),
+                                 .removed_ms = item->deleted_ms};
     }
-    const char *values[] = {cm_text_array_end(&ids), cm_text_array_end(&times)};
-    cm_status_t status =
-        cm_sql_query(self->pg, cm_device_sql_remove_of_contacts, schema, 2, values, &result, err);
-    if (status != CM_OK)
-        return status;
-    *ret_count = (size_t)PQntuples(result);
-    *ret_devices = cm_arena_alloc(self->arena, (*ret_count + 1) * sizeof **ret_devices);
-    for (int row = 0; row < PQntuples(result); row++)
-        (*ret_devices)[row] =
-            (cm_erased_device_t){.application_code = text_of(self, result, row, 0),
-                                 .client_id = text_of(self, result, row, 1),
-                                 .removed_ms = cm_pg_i64(result, row, 2),
-                                 .push_token = text_of(self, result, row, 3)};
-    self->totals.devices += PQntuples(result);
-    return CM_OK;
+    self->totals.devices += (int64_t)group->device_count;
 }
 
-static cm_status_t erase_letters(deletion_t *self, const cm_contact_tenant_t *tenant,
-                                 const cm_erasure_key_t *key, const cm_erased_device_t *devices,
-                                 size_t count, cm_error_t *err)
+static void take_result(void *ctx, size_t index, cm_status_t status, const PGresult *result,
+                        const cm_error_t *err)
 {
-    int64_t letters = 0;
+    deletion_t *self = ctx;
+    size_t at = index / STATEMENTS_OF_TENANT;
+    (void)err; /* the pipeline tells it, too */
+    if (status != CM_OK)
+        return;
+    if (at < self->group_count) {
+        if (index % STATEMENTS_OF_TENANT == STATEMENTS_OF_TENANT - 1)
+            take_deleted(self, &self->groups[at], result);
+        return;
+    }
+    for (int row = 0; row < PQntuples(result); row++) {
+        int64_t tenant = cm_pg_binary_i64(result, row, 0);
+        if (tenant < 1 || (size_t)tenant > self->group_count)
+            continue;
+        self->groups[tenant - 1].has_letters = true;
+        self->groups[tenant - 1].has_unread = cm_pg_binary_bool(result, row, 1);
+    }
+}
+
+static cm_status_t delete_contacts(deletion_t *self, cm_error_t *err)
+{
+    int failed = -1;
+    cm_status_t status = cm_pg_pipeline_begin_within(self->pg, take_result, self, err);
+    for (size_t i = 0; status == CM_OK && i < self->group_count; i++)
+        status = add_tenant(self, &self->groups[i], err);
+    if (status == CM_OK)
+        status = add_letters(self, err);
+    if (status == CM_OK)
+        status = cm_pg_pipeline_send(self->pg, err);
+    return status == CM_OK ? cm_pg_pipeline_wait(self->pg, &failed, err) : status;
+}
+
+/* ---- what follows from it: dead letters, notes ---------------------------------------------- */
+
+static cm_erasure_t erasure_of(deletion_t *self, const group_t *group)
+{
+    const cm_contact_tenant_t *tenant = group->tenant;
     cm_erased_contact_t *contacts = cm_arena_alloc(self->arena, tenant->count * sizeof *contacts);
     for (size_t i = 0; i < tenant->count; i++)
         contacts[i] = (cm_erased_contact_t){tenant->items[i].contact_id, //
                                             tenant->items[i].deleted_ms};
-    cm_erasure_t erasure = {.tenant = tenant->tenant,
-                            .key = key,
-                            .contacts = contacts,
-                            .contact_count = tenant->count,
-                            .devices = devices,
-                            .device_count = count};
-    cm_status_t status =
-        cm_dead_letter_erase(self->pg, self->place->admin_schema, &erasure, &letters, err);
-    self->totals.letters += letters;
-    self->letters_went |= letters > 0;
-    return status;
+    return (cm_erasure_t){.tenant = tenant->tenant,
+                          .key = &group->key,
+                          .contacts = contacts,
+                          .contact_count = tenant->count,
+                          .devices = group->devices,
+                          .device_count = group->device_count,
+                          .has_unread = group->has_unread};
 }
 
-static cm_status_t delete_of_tenant(deletion_t *self, cm_contact_tenant_t *tenant, cm_error_t *err)
+static cm_status_t erase_letters(deletion_t *self, cm_error_t *err)
 {
-    char schema[CM_TENANT_SCHEMA_MAX];
-    cm_tenant_id_schema(tenant->tenant, schema);
-    cm_erasure_key_t key = cm_erasure_tenant_key(self->place->erasure_key, tenant->tenant);
-    cm_erased_device_t *devices = NULL;
     size_t count = 0;
-    cm_status_t status = cm_sql_exec(self->pg, lock_sql, schema, err);
-    if (status == CM_OK)
-        status = bury(self, tenant, schema, &key, err);
-    if (status == CM_OK)
-        status = remove_devices(self, tenant, schema, &devices, &count, err);
-    if (status == CM_OK && count > 0)
-        status = remove_held(self, schema, devices, count, err);
-    if (status == CM_OK)
-        status = erase_letters(self, tenant, &key, devices, count, err);
-    if (status == CM_OK && count > 0)
-        status = cm_erasure_note(self->pg, self->place->admin_schema, tenant->tenant, err);
-    return status;
+    cm_erasure_t *erasures = cm_arena_alloc(self->arena, self->group_count * sizeof *erasures);
+    for (size_t i = 0; i < self->group_count; i++)
+        if (self->groups[i].has_letters)
+            erasures[count++] = erasure_of(self, &self->groups[i]);
+    return cm_dead_letter_erase(self->pg, self->place->admin_schema, erasures, count,
+                                &self->totals.letters, err);
+}
+
+static cm_status_t note(deletion_t *self, cm_error_t *err)
+{
+    size_t count = self->totals.letters > 0;
+    for (size_t i = 0; i < self->group_count; i++)
+        count += self->groups[i].device_count > 0;
+    if (count == 0)
+        return CM_OK;
+    cm_pg_arrays_clear(&self->arrays);
+    cm_pg_arrays_open(&self->arrays, CM_PG_TEXT, count);
+    for (size_t i = 0; i < self->group_count; i++)
+        if (self->groups[i].device_count > 0)
+            cm_pg_arrays_text(&self->arrays, cm_str(self->groups[i].tenant->tenant));
+    if (self->totals.letters > 0)
+        cm_pg_arrays_text(&self->arrays, cm_str(""));
+    cm_pg_statement_t statement = of_tenants(self, cm_erasure_note_all_sql);
+    return cm_pg_run(self->pg, &statement, NULL, err);
 }
 
 /* ---- transactions --------------------------------------------------------------------------- */
 
+static void start(deletion_t *self, cm_contact_tenant_t *tenants, size_t count)
+{
+    self->totals = (cm_contact_totals_t){.transactions = 1};
+    cm_arena_reset(self->arena);
+    self->groups = cm_arena_alloc(self->arena, count * sizeof *self->groups);
+    self->group_count = count;
+    for (size_t i = 0; i < count; i++)
+        self->groups[i] =
+            (group_t){.tenant = &tenants[i],
+                      .key = cm_erasure_tenant_key(self->place->erasure_key, tenants[i].tenant)};
+}
+
+/* Results of an attempt that was rolled back are none. */
+static void forget_results(deletion_t *self)
+{
+    for (size_t i = 0; i < self->group_count; i++)
+        for (size_t k = 0; k < self->groups[i].tenant->count; k++)
+            self->groups[i].tenant->items[k].result = CM_CONTACT_PENDING;
+}
+
 static cm_status_t try_tenants(deletion_t *self, cm_contact_tenant_t *tenants, size_t count,
                                cm_error_t *err)
 {
-    self->totals = (cm_contact_totals_t){.transactions = 1};
-    self->letters_went = false;
-    cm_arena_reset(self->arena);
+    start(self, tenants, count);
     cm_status_t status = cm_pg_begin(self->pg, err);
-    /* What is read must be newer than the locks, whatever the server's default is. */
     if (status == CM_OK)
-        status = cm_pg_exec(self->pg, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED", err);
-    for (size_t i = 0; status == CM_OK && i < count; i++)
-        status = delete_of_tenant(self, &tenants[i], err);
-    if (status == CM_OK && self->letters_went)
-        status = cm_erasure_note(self->pg, self->place->admin_schema, "", err);
+        status = cm_pg_exec(self->pg, settings_sql, err);
+    if (status == CM_OK)
+        status = delete_contacts(self, err);
+    if (status == CM_OK)
+        status = erase_letters(self, err);
+    if (status == CM_OK)
+        status = note(self, err);
     cm_crash_point("before-commit");
     if (status == CM_OK)
         status = cm_pg_commit(self->pg, err);
-    if (status != CM_OK)
+    if (status != CM_OK) {
         cm_pg_rollback(self->pg);
+        forget_results(self);
+    }
     cm_crash_point("after-commit");
     return status;
 }
@@ -297,8 +373,8 @@ cm_status_t cm_contact_store_delete(cm_pg_t *pg, const cm_contact_place_t *place
                                     cm_contact_tenant_t *tenants, size_t count,
                                     cm_contact_totals_t *totals, cm_error_t *err)
 {
-    CM_CLEANUP(cm_arena_destroy) cm_arena_t *arena = cm_arena_new(ARENA_BLOCK_BYTES);
-    deletion_t self = {.pg = pg, .place = place, .arena = arena};
+    CM_CLEANUP(deletion_end)
+    deletion_t self = {.pg = pg, .place = place, .arena = cm_arena_new(ARENA_BLOCK_BYTES)};
     cm_error_t failure = {0};
     cm_status_t status = CM_OK;
     check_order(tenants, count);

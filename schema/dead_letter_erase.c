@@ -1,6 +1,7 @@
 #include "schema/dead_letter_erase.h"
 #include "proto/letter_ids.h"
 #include "runtime/cleanup.h"
+#include "schema/pg_array.h"
 #include "schema/sql.h"
 #include "schema/text_array.h"
 
@@ -13,48 +14,101 @@ enum { PAGE = 50 };
 /* ---- by their hashes ------------------------------------------------------------------------ */
 
 /* clang-format off */
-#define OF(column, hashes, times)                                                                  \
-    "SELECT l.id FROM unnest(" hashes "::bytea[], " times "::bigint[]) AS u(hash, ms)"             \
-    " JOIN @schema@.dead_letters AS l ON l.tenant = $1 AND l." column " = u.hash"                  \
-    " AND (l.event_at > " CM_SQL_FROM_MS("u.ms") ") IS NOT TRUE"
+/* Scalar subqueries: the planner may read all letters for an EXISTS. */
+const char cm_dead_letter_tenants_sql[] =
+    "SELECT u.i, coalesce((SELECT true FROM @schema@.dead_letters AS l"
+    " WHERE l.tenant = u.tenant AND l.unread LIMIT 1), false)"
+    " FROM unnest($1) WITH ORDINALITY AS u(tenant, i)"
+    " WHERE (SELECT true FROM @schema@.dead_letters AS l WHERE l.tenant = u.tenant LIMIT 1)";
+
+#define OF(column, tenants, hashes, times)                                                         \
+    "SELECT l.id FROM unnest(" tenants ", " hashes ", " times ") AS u(tenant, hash, until)"        \
+    " JOIN @schema@.dead_letters AS l ON l.tenant = u.tenant AND l." column " = u.hash"            \
+    " AND (l.event_at > u.until) IS NOT TRUE"
 static const char erase_sql[] =
     "WITH gone AS (DELETE FROM @schema@.dead_letters WHERE id IN ("
-    OF("contact_hash", "$2", "$3") " UNION ALL " OF("device_hash", "$4", "$5")
+    OF("contact_hash", "$1", "$2", "$3") " UNION ALL " OF("device_hash", "$4", "$5", "$6")
     ") RETURNING 1) SELECT count(*) FROM gone";
 /* clang-format on */
 
-static cm_status_t erase_known(cm_pg_t *pg, const char *admin_schema, const cm_erasure_t *erasure,
-                               int64_t *ret_erased, cm_error_t *err)
+static cm_erasure_hash_t contact_hash(const cm_erasure_t *erasure, size_t i)
 {
-    CM_CLEANUP(cm_text_array_destroy) cm_text_array_t contacts = {0};
-    CM_CLEANUP(cm_text_array_destroy) cm_text_array_t contact_times = {0};
-    CM_CLEANUP(cm_text_array_destroy) cm_text_array_t devices = {0};
-    CM_CLEANUP(cm_text_array_destroy) cm_text_array_t device_times = {0};
+    return cm_erasure_contact(erasure->key, erasure->contacts[i].contact_id);
+}
+
+static cm_erasure_hash_t device_hash(const cm_erasure_t *erasure, size_t i)
+{
+    const cm_erased_device_t *device = &erasure->devices[i];
+    return cm_erasure_device(erasure->key, device->application_code, device->client_id);
+}
+
+static cm_erasure_hash_t token_hash(const cm_erasure_t *erasure, size_t i)
+{
+    const cm_erased_device_t *device = &erasure->devices[i];
+    return cm_erasure_token(erasure->key, device->application_code, device->push_token);
+}
+
+/* Tenants, hashes, times: a column of the contacts of all erasures, then one of their devices with
+ * the tokens that went. */
+#define OF_CONTACTS(put)                                                                           \
+    for (const cm_erasure_t *erasure = erasures; erasure < erasures + count; erasure++)            \
+        for (size_t i = 0; i < erasure->contact_count; i++)                                        \
+    put
+#define OF_DEVICES(put_device, put_token)                                                          \
+    for (const cm_erasure_t *erasure = erasures; erasure < erasures + count; erasure++)            \
+        for (size_t i = 0; i < erasure->device_count; i++) {                                       \
+            put_device;                                                                            \
+            if (erasure->devices[i].push_token.ptr)                                                \
+                put_token;                                                                         \
+        }
+
+static void put_hash(cm_pg_arrays_t *arrays, cm_erasure_hash_t hash)
+{
+    cm_pg_arrays_text(arrays, cm_erasure_hash_str(&hash));
+}
+
+static void bind_contacts(cm_pg_arrays_t *arrays, const cm_erasure_t *erasures, size_t count)
+{
+    size_t total = 0;
+    for (size_t i = 0; i < count; i++)
+        total += erasures[i].contact_count;
+    cm_pg_arrays_open(arrays, CM_PG_TEXT, total);
+    OF_CONTACTS(cm_pg_arrays_text(arrays, cm_str(erasure->tenant)));
+    cm_pg_arrays_open(arrays, CM_PG_BYTEA, total);
+    OF_CONTACTS(put_hash(arrays, contact_hash(erasure, i)));
+    cm_pg_arrays_open(arrays, CM_PG_TIMESTAMPTZ, total);
+    OF_CONTACTS(cm_pg_arrays_ms(arrays, erasure->contacts[i].deleted_ms));
+}
+
+static void bind_devices(cm_pg_arrays_t *arrays, const cm_erasure_t *erasures, size_t count)
+{
+    static const int64_t for_ever_ms = INT64_C(32503680000000); /* the token is gone */
+    size_t total = 0;
+    OF_DEVICES(total++, total++);
+    cm_pg_arrays_open(arrays, CM_PG_TEXT, total);
+    OF_DEVICES(cm_pg_arrays_text(arrays, cm_str(erasure->tenant)),
+               cm_pg_arrays_text(arrays, cm_str(erasure->tenant)));
+    cm_pg_arrays_open(arrays, CM_PG_BYTEA, total);
+    OF_DEVICES(put_hash(arrays, device_hash(erasure, i)), put_hash(arrays, token_hash(erasure, i)));
+    cm_pg_arrays_open(arrays, CM_PG_TIMESTAMPTZ, total);
+    OF_DEVICES(cm_pg_arrays_ms(arrays, erasure->devices[i].removed_ms),
+               cm_pg_arrays_ms(arrays, for_ever_ms));
+}
+
+/* Planned anew each time, as the table is now. */
+static cm_status_t erase_known(cm_pg_t *pg, const char *admin_schema, const cm_erasure_t *erasures,
+                               size_t count, int64_t *ret_erased, cm_error_t *err)
+{
+    CM_CLEANUP(cm_pg_arrays_destroy) cm_pg_arrays_t arrays = {0};
+    CM_CLEANUP(cm_buffer_destroy) cm_buffer_t sql = {0};
     CM_CLEANUP(cm_pg_clear) PGresult *result = NULL;
-    for (size_t i = 0; i < erasure->contact_count; i++) {
-        const cm_erased_contact_t *contact = &erasure->contacts[i];
-        cm_erasure_hash_t hash = cm_erasure_contact(erasure->key, contact->contact_id);
-        cm_text_array_add_bytes(&contacts, cm_erasure_hash_str(&hash));
-        cm_text_array_add_i64(&contact_times, contact->deleted_ms);
-    }
-    for (size_t i = 0; i < erasure->device_count; i++) {
-        const cm_erased_device_t *device = &erasure->devices[i];
-        cm_erasure_hash_t hash =
-            cm_erasure_device(erasure->key, device->application_code, device->client_id);
-        cm_text_array_add_bytes(&devices, cm_erasure_hash_str(&hash));
-        cm_text_array_add_i64(&device_times, device->removed_ms);
-        if (!device->push_token.ptr)
-            continue;
-        hash = cm_erasure_token(erasure->key, device->application_code, device->push_token);
-        cm_text_array_add_bytes(&devices, cm_erasure_hash_str(&hash));
-        cm_text_array_add_i64(&device_times, INT64_C(32503680000000)); /* the token is gone */
-    }
-    const char *values[] = {erasure->tenant, cm_text_array_end(&contacts),
-                            cm_text_array_end(&contact_times), cm_text_array_end(&devices),
-                            cm_text_array_end(&device_times)};
-    cm_status_t status = cm_sql_query(pg, erase_sql, admin_schema, 5, values, &result, err);
+    bind_contacts(&arrays, erasures, count);
+    bind_devices(&arrays, erasures, count);
+    cm_sql_in_schema(&sql, erase_sql, admin_schema);
+    cm_pg_statement_t statement = cm_pg_arrays_statement(&arrays, NULL, cm_buffer_text(&sql));
+    cm_status_t status = cm_pg_run(pg, &statement, &result, err);
     if (status == CM_OK)
-        *ret_erased = cm_pg_i64(result, 0, 0);
+        *ret_erased = cm_pg_binary_i64(result, 0, 0);
     return status;
 }
 
@@ -136,10 +190,15 @@ static cm_status_t erase_unread(cm_pg_t *pg, const char *admin_schema, const cm_
     return status;
 }
 
-cm_status_t cm_dead_letter_erase(cm_pg_t *pg, const char *admin_schema, const cm_erasure_t *erasure,
-                                 int64_t *ret_erased, cm_error_t *err)
+cm_status_t cm_dead_letter_erase(cm_pg_t *pg, const char *admin_schema,
+                                 const cm_erasure_t *erasures, size_t count, int64_t *ret_erased,
+                                 cm_error_t *err)
 {
     *ret_erased = 0;
-    cm_status_t status = erase_known(pg, admin_schema, erasure, ret_erased, err);
-    return status == CM_OK ? erase_unread(pg, admin_schema, erasure, ret_erased, err) : status;
+    cm_status_t status =
+        count > 0 ? erase_known(pg, admin_schema, erasures, count, ret_erased, err) : CM_OK;
+    for (size_t i = 0; status == CM_OK && i < count; i++)
+        if (erasures[i].has_unread)
+            status = erase_unread(pg, admin_schema, &erasures[i], ret_erased, err);
+    return status;
 }

@@ -11,6 +11,8 @@
 #include "proto/erasure_hash.h"
 #include "runtime/pg.h"
 
+#include <stdbool.h>
+
 typedef struct {
     int64_t contact_id, deleted_ms;
 } cm_erased_contact_t;
@@ -27,10 +29,18 @@ typedef struct {
     size_t contact_count;
     const cm_erased_device_t *devices;
     size_t device_count;
+    bool has_unread; /* letters that could not be read to their end */
 } cm_erasure_t;
 
-cm_status_t cm_dead_letter_erase(cm_pg_t *pg, const char *admin_schema, const cm_erasure_t *erasure,
-                                 int64_t *ret_erased, cm_error_t *err);
+/* Which of the tenants in $1 (text[]) have letters at all: index from 1, whether some are unread. A
+ * letter is kept under the tenant's tombstones (dead_letter_fence), so under their lock it holds.
+ */
+extern const char cm_dead_letter_tenants_sql[];
+
+/* Erase those of all tenants of erasures: one statement, and the search where some are unread. */
+cm_status_t cm_dead_letter_erase(cm_pg_t *pg, const char *admin_schema,
+                                 const cm_erasure_t *erasures, size_t count, int64_t *ret_erased,
+                                 cm_error_t *err);
 /* Those of these ids: text array of bigint. */
 cm_status_t cm_dead_letter_erase_ids(cm_pg_t *pg, const char *admin_schema, const char *ids,
                                      int64_t *ret_erased, cm_error_t *err);

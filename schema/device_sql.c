@@ -70,6 +70,9 @@ const char cm_device_sql_session[] =
 const char cm_device_sql_lock_devices[] = "LOCK TABLE @schema@.devices IN ROW EXCLUSIVE MODE";
 const char cm_device_sql_lock_tombstones[] =
     "LOCK TABLE @schema@.device_tombstones IN ACCESS EXCLUSIVE MODE";
+/* As above; the verdicts held for devices that go are deleted under the lock of their deletion. */
+const char cm_device_sql_lock_for_contacts[] =
+    "LOCK TABLE @schema@.device_tombstones, @schema@.contact_tombstones IN ACCESS EXCLUSIVE MODE";
 const char cm_device_sql_try_lock[] =
     "BEGIN; LOCK TABLE @schema@.devices, @schema@.device_tombstones, @schema@.contact_tombstones"
     " IN ROW EXCLUSIVE MODE NOWAIT";
@@ -110,19 +113,42 @@ const char cm_device_sql_remove[] =
     "  SELECT * FROM unnest($1, $2, $3) AS r(" KEY ", removed_at)\n"
     "), " REMOVE "\n" BURY " RETURNING " KEY;
 
-/* The devices are locked in order of the key before the first is changed: r is read to its end first. */
-const char cm_device_sql_remove_of_contacts[] =
+/* One statement, because a tenant costs by their number; under the locks, so what its snapshot shows
+ * holds. The devices are locked in order of the key before the first is changed or a held verdict goes:
+ * r is read to its end first. No join but from r or n into an index, see cm_contact_store_delete(): the
+ * planner takes every array for ten elements. Tokens of held verdicts have no index, so these are read
+ * once and looked up among those that went; IS TRUE keeps the planner from making a join of it. */
+const char cm_device_sql_delete_contacts[] =
     "WITH n AS MATERIALIZED ("
-    "  SELECT u.contact_id, " CM_SQL_FROM_MS("u.ms") " AS deleted_at"
-    "  FROM unnest($1::bigint[], $2::bigint[]) AS u(contact_id, ms)\n"
+    "  SELECT u.*, (SELECT t.deleted_at FROM @schema@.contact_tombstones AS t"
+    "    WHERE t.contact_hash = u.contact_hash) AS known_at"
+    "  FROM unnest($1, $2, $3) WITH ORDINALITY AS u(contact_hash, contact_id, deleted_at, i)\n"
+    "), deleted AS ("
+    "  INSERT INTO @schema@.contact_tombstones AS t (contact_hash, deleted_at)"
+    "  SELECT contact_hash, deleted_at FROM n WHERE (known_at >= deleted_at) IS NOT TRUE"
+    "  ORDER BY contact_hash"
+    "  ON CONFLICT (contact_hash) DO UPDATE SET deleted_at = excluded.deleted_at\n"
     "), r AS MATERIALIZED ("
-    "  SELECT d.application_code, d.client_id, n.deleted_at AS removed_at,"
+    "  SELECT d.application_code, d.client_id, n.deleted_at AS removed_at, n.i,"
     "    CASE WHEN d.push_at <= n.deleted_at THEN d.push_token END AS push_token"
     "  FROM n JOIN @schema@.devices AS d"
     "    ON d.contact_id = n.contact_id AND d.contact_at <= n.deleted_at"
     "  ORDER BY d.application_code, d.client_id FOR UPDATE OF d\n"
-    "), " REMOVE ", buried AS (" BURY ")\n"
-    "SELECT application_code, client_id, " CM_SQL_TO_MS("removed_at") ", push_token FROM r";
+    "), " REMOVE ", buried AS (" BURY "), held_of_device AS ("
+    "  DELETE FROM @schema@.push_verdicts_held AS h USING r"
+    "  WHERE h.application_code = r.application_code AND h.client_id = r.client_id"
+    "    AND h.verdict_at <= r.removed_at RETURNING 1\n"
+    "), held_of_token AS ("
+    "  DELETE FROM @schema@.push_verdicts_held AS h"
+    "  WHERE h.push_token IS NOT NULL AND ((h.application_code, h.push_token) IN"
+    "    (SELECT application_code, push_token FROM r WHERE push_token IS NOT NULL)) IS TRUE"
+    "  RETURNING 1\n"
+    ")\n"
+    "SELECT i, false, application_code, client_id, push_token FROM r"
+    " UNION ALL"
+    " SELECT i, known_at = deleted_at, NULL, NULL, NULL FROM n WHERE known_at >= deleted_at"
+    " UNION ALL SELECT 0, false, NULL, NULL, NULL FROM held_of_device"
+    " UNION ALL SELECT 0, false, NULL, NULL, NULL FROM held_of_token";
 
 /* ---- the write of every day ----------------------------------------------------------------- */
 

@@ -21,10 +21,16 @@ extern const char cm_device_sql_try_lock[];
 /* Removals: cm_device_sql_bind_removals(). Answers the keys of the tombstones that moved. */
 extern const char cm_device_sql_remove[];
 
-/* The removals that contact deletions mean, under the locks: $1 contact ids, $2 times, epoch ms,
- * both text arrays of bigint. Answers key, time (epoch ms) and the token that went, of each device.
- */
-extern const char cm_device_sql_remove_of_contacts[];
+/* Before a deletion of contacts, after cm_device_sql_lock_devices. */
+extern const char cm_device_sql_lock_for_contacts[];
+
+/* Deletions of contacts, under the locks: $1 their hashes, $2 their ids, $3 when they were deleted;
+ * each contact once. Writes their tombstones, removes their devices, and deletes the verdicts held
+ * for these up to the removal and for the tokens that went. Answers three kinds of rows, all
+ * binary. With a key in columns 2 and 3, each device: index of its contact from 1, false, key,
+ * token that went or NULL. Else each contact whose tombstone did not move: index, whether it stood
+ * at this very time. And a 0 for each verdict deleted. */
+extern const char cm_device_sql_delete_contacts[];
 
 /* The write of every day: cm_device_sql_bind_registers(). Writes the rows where each register given
  * is newer than the row's and than the tombstone, and no contact is set that was deleted at that

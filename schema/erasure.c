@@ -51,6 +51,9 @@ cm_status_t cm_erasure_key_check(cm_pg_t *pg, const char *admin_schema, const ch
 const char cm_erasure_note_sql[] =
     "INSERT INTO @schema@.erasures_pending (tenant) VALUES ($1) ON CONFLICT DO NOTHING";
 
+const char cm_erasure_note_all_sql[] = "INSERT INTO @schema@.erasures_pending (tenant)"
+                                       " SELECT * FROM unnest($1) ON CONFLICT DO NOTHING";
+
 cm_status_t cm_erasure_note(cm_pg_t *pg, const char *admin_schema, const char *tenant,
                             cm_error_t *err)
 {

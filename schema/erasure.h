@@ -27,6 +27,8 @@ cm_status_t cm_erasure_key_check(cm_pg_t *pg, const char *admin_schema, const ch
 extern const char cm_erasure_note_sql[]; /* $1: tenant; admin schema */
 cm_status_t cm_erasure_note(cm_pg_t *pg, const char *admin_schema, const char *tenant,
                             cm_error_t *err);
+/* Several at once, $1: text[], in order of id but "" last. */
+extern const char cm_erasure_note_all_sql[];
 
 typedef struct {
     int64_t tenants;       /* noted, the dead letters among them */

@@ -281,6 +281,115 @@ Test(pg_pipeline, open_transaction_is_not_joined, .timeout = 30)
     cr_expect(not(cm_pg_is_connected(world.pg)));
 }
 
+/* ---- inside a transaction ------------------------------------------------------------------ */
+
+static void begin_within(world_t *self)
+{
+    self->heard = (heard_t){0};
+    self->err = (cm_error_t){0};
+    self->failed = -2;
+    cr_assert(eq(int, cm_pg_pipeline_begin_within(self->pg, hear, &self->heard, &self->err), CM_OK),
+              "%s", self->err.message);
+}
+
+Test(pg_pipeline, within_a_transaction_its_owner_commits, .timeout = 30)
+{
+    CM_CLEANUP(tear_down) world_t world = {0};
+    set_up(&world, 8);
+    cr_assert(eq(int, cm_pg_begin(world.pg, NULL), CM_OK));
+    for (int round = 0; round < 3; round++) {
+        begin_within(&world);
+        for (int i = 0; i < 20; i++)
+            add_row(&world, i % 2 ? "insert" : NULL, round * 20 + i);
+        cr_expect(eq(int, run(&world), CM_OK), "%s", world.err.message);
+        cr_expect(eq(int, world.failed, -1));
+        cr_expect(eq(int, world.heard.calls, 20));
+    }
+    cr_expect(eq(i64, ask(world.other, "SELECT count(*) FROM public.t"), 0));
+    cr_expect(eq(int, cm_pg_commit(world.pg, &world.err), CM_OK), "%s", world.err.message);
+    cr_expect(eq(i64, ask(world.other, "SELECT count(*) FROM public.t"), 60));
+    usable(&world);
+}
+
+Test(pg_pipeline, within_a_transaction_its_owner_rolls_back, .timeout = 30)
+{
+    CM_CLEANUP(tear_down) world_t world = {0};
+    set_up(&world, 8);
+    cr_assert(eq(int, cm_pg_begin(world.pg, NULL), CM_OK));
+    begin_within(&world);
+    add_row(&world, "insert", 1);
+    cr_expect(eq(int, run(&world), CM_OK), "%s", world.err.message);
+    cm_pg_rollback(world.pg);
+    cr_expect(eq(i64, ask(world.other, "SELECT count(*) FROM public.t"), 0));
+    usable(&world);
+    cr_expect(eq(i64, ask(world.pg, "SELECT count(*) FROM pg_prepared_statements"), 1));
+}
+
+Test(pg_pipeline, failure_within_a_transaction_leaves_it_failed, .timeout = 30)
+{
+    CM_CLEANUP(tear_down) world_t world = {0};
+    set_up(&world, 8);
+    must(world.other, "INSERT INTO public.t VALUES (-1)");
+    cr_assert(eq(int, cm_pg_begin(world.pg, NULL), CM_OK));
+    begin_within(&world);
+    add_row(&world, "insert", 1);
+    add_row(&world, "insert", -1);
+    add(&world, "skipped", "SELECT 1");
+    cr_expect(eq(int, run(&world), CM_PERMANENT));
+    cr_expect(eq(int, world.failed, 1));
+    cr_expect(eq(str, world.err.code, "23505"));
+    cr_expect(eq(int, world.heard.calls, 2));
+    cr_expect(eq(int, cm_pg_pipeline_begin_within(world.pg, NULL, NULL, &world.err), CM_TRANSIENT));
+    cr_expect(eq(str, world.err.code, "25P02"));
+    cr_assert(cm_pg_is_connected(world.pg));
+    cm_pg_rollback(world.pg);
+    usable(&world);
+    cr_expect(eq(i64, ask(world.other, "SELECT count(*) FROM public.t"), 1));
+}
+
+Test(pg_pipeline, what_was_retired_is_forgotten_within_a_transaction, .timeout = 30)
+{
+    CM_CLEANUP(tear_down) world_t world = {0};
+    set_up(&world, 8);
+    must(world.other, "CREATE TABLE public.u (a int)");
+    begin(&world);
+    add(&world, "stale", "SELECT * FROM public.u");
+    cr_expect(eq(int, run(&world), CM_OK));
+    must(world.other, "ALTER TABLE public.u ADD COLUMN b int");
+    for (int round = 0; round < 2; round++) {
+        cr_assert(eq(int, cm_pg_begin(world.pg, NULL), CM_OK));
+        begin_within(&world);
+        add(&world, "stale", "SELECT * FROM public.u");
+        cr_expect(eq(int, run(&world), round ? CM_OK : CM_TRANSIENT), "%s", world.err.message);
+        cm_pg_rollback(world.pg);
+    }
+    cr_expect(eq(i64, ask(world.pg, "SELECT count(*) FROM pg_prepared_statements"), 1));
+}
+
+Test(pg_pipeline, outside_a_transaction_there_is_nothing_to_go_on_in, .timeout = 30)
+{
+    CM_CLEANUP(tear_down) world_t world = {0};
+    set_up(&world, 8);
+    cr_expect(eq(int, cm_pg_pipeline_begin_within(world.pg, NULL, NULL, &world.err), CM_TRANSIENT));
+    cr_expect(eq(str, world.err.code, "25P01"));
+    usable(&world);
+    cm_pg_close(world.pg);
+    cr_expect(eq(int, cm_pg_pipeline_begin_within(world.pg, NULL, NULL, NULL), CM_UNAVAILABLE));
+}
+
+Test(pg_pipeline, transaction_ended_inside_the_pipeline_closes, .timeout = 30)
+{
+    CM_CLEANUP(tear_down) world_t world = {0};
+    set_up(&world, 8);
+    cr_assert(eq(int, cm_pg_begin(world.pg, NULL), CM_OK));
+    begin_within(&world);
+    add(&world, NULL, "COMMIT");
+    cr_expect(eq(int, run(&world), CM_OK));
+    cr_expect(not(cm_pg_is_connected(world.pg)));
+}
+
+/* ---- silence ------------------------------------------------------------------------------- */
+
 Test(pg_pipeline, server_that_hangs_is_given_up, .timeout = 60)
 {
     CM_CLEANUP(tear_down) world_t world = {0};

@@ -108,12 +108,10 @@ Test(contact_deletion, the_registry_says_what_becomes_of_a_tenant_that_is_not_ac
     static const struct {
         cm_tenant_state_t state;
         cm_outcome_kind_t kind;
-    } cases[] = {{CM_TENANT_SUSPENDED, CM_OUTCOME_DEFER},
-                 {CM_TENANT_UNREADY, CM_OUTCOME_DEFER},
-                 {CM_TENANT_DELETING, CM_OUTCOME_DROPPED},
-                 {CM_TENANT_DELETED, CM_OUTCOME_DROPPED},
-                 {CM_TENANT_ABSENT, CM_OUTCOME_DEFER},
-                 {CM_TENANT_ACTIVATING, CM_OUTCOME_DEFER}};
+    } cases[] = {
+        {CM_TENANT_SUSPENDED, CM_OUTCOME_DEFER},  {CM_TENANT_UNREADY, CM_OUTCOME_DEFER},
+        {CM_TENANT_DELETING, CM_OUTCOME_DROPPED}, {CM_TENANT_DELETED, CM_OUTCOME_DROPPED},
+        {CM_TENANT_ABSENT, CM_OUTCOME_DEFER},     {CM_TENANT_ACTIVATING, CM_OUTCOME_DEFER}};
     cm_subworker_mesh_t mesh;
     cm_outcome_frame_t frame;
     start(&mesh);

@@ -63,16 +63,16 @@ static const char verdict_sql[] =
 #define KEEP(at, column) column " = CASE WHEN d." at " > r.removed_at THEN d." column " END"
 
 static const char lock_tombstones_sql[] =
-    "LOCK TABLE @schema@.device_tombstones, @schema@.contact_tombstones IN ACCESS EXCLUSIVE MODE";
+    "LOCK TABLE @schema@.tombstones IN ACCESS EXCLUSIVE MODE";
 
 static const char deletion_sql[] =
     "WITH c AS MATERIALIZED ("
-    " SELECT * FROM unnest($1, $2, $3) AS c(contact_hash, contact_id, deleted_at)\n"
+    " SELECT * FROM unnest($1, $2, $3) AS c(contact_key, contact_id, deleted_at)\n"
     "), buried AS ("
-    " INSERT INTO @schema@.contact_tombstones AS t (contact_hash, deleted_at)"
-    " SELECT contact_hash, deleted_at FROM c ORDER BY contact_hash"
-    " ON CONFLICT (contact_hash) DO UPDATE SET deleted_at = excluded.deleted_at"
-    " WHERE t.deleted_at < excluded.deleted_at\n"
+    " INSERT INTO @schema@.tombstones AS t (application_code, client_id, removed_at)"
+    " SELECT '', contact_key, deleted_at FROM c ORDER BY contact_key"
+    " ON CONFLICT (application_code, client_id) DO UPDATE SET removed_at = excluded.removed_at"
+    " WHERE t.removed_at < excluded.removed_at\n"
     "), r AS MATERIALIZED ("
     " SELECT d.application_code, d.client_id, c.deleted_at AS removed_at"
     " FROM c JOIN @schema@.devices AS d ON d.contact_id = c.contact_id"
@@ -93,7 +93,7 @@ static const char deletion_sql[] =
     " " KEEP("contact_at", "contact_id") ", " KEEP("contact_at", "contact_field_id")
     " FROM r WHERE " SAME_KEY("d", "r")
     " AND " NEWEST " > r.removed_at AND " OLDEST " <= r.removed_at\n"
-    ") INSERT INTO @schema@.device_tombstones AS t (application_code, client_id, removed_at)"
+    ") INSERT INTO @schema@.tombstones AS t (application_code, client_id, removed_at)"
     " SELECT application_code, client_id, removed_at FROM r"
     " ON CONFLICT (application_code, client_id) DO UPDATE SET removed_at = excluded.removed_at"
     " WHERE t.removed_at < excluded.removed_at";
@@ -107,7 +107,7 @@ typedef struct {
     cm_str_t application_code, client_id, token; /* of a verdict, in the arena */
     bool is_valid;
     int64_t contact_id;
-    char contact_hash[16];
+    char contact_key[33]; /* as long as a hash in hex */
     int64_t at_ms;
 } message_t;
 
@@ -159,10 +159,9 @@ static void read_deletion(cm_str_t body, message_t *message)
     message->contact_id = contact;
     message->at_ms = at_ms;
     uint64_t state = (uint64_t)contact; /* as scattered as a hash is */
-    for (size_t i = 0; i < 2; i++) {
-        uint64_t part = cm_random_next(&state);
-        memcpy(message->contact_hash + i * sizeof part, &part, sizeof part);
-    }
+    uint64_t high = cm_random_next(&state), low = cm_random_next(&state);
+    snprintf(message->contact_key, sizeof message->contact_key, "%016" PRIx64 "%016" PRIx64, high,
+             low);
 }
 
 static int by_tenant_and_key(const void *a, const void *b)
@@ -254,10 +253,9 @@ static void bind_verdicts(cm_pg_arrays_t *arrays, const message_t *messages, siz
 
 static void bind_deletions(cm_pg_arrays_t *arrays, const message_t *messages, size_t count)
 {
-    cm_pg_arrays_open(arrays, CM_PG_BYTEA, count);
+    cm_pg_arrays_open(arrays, CM_PG_TEXT, count);
     for (size_t i = 0; i < count; i++)
-        cm_pg_arrays_text(arrays,
-                          (cm_str_t){messages[i].contact_hash, sizeof messages[i].contact_hash});
+        cm_pg_arrays_text(arrays, cm_str(messages[i].contact_key));
     cm_pg_arrays_open(arrays, CM_PG_INT8, count);
     for (size_t i = 0; i < count; i++)
         cm_pg_arrays_i64(arrays, messages[i].contact_id);

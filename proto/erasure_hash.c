@@ -144,3 +144,14 @@ cm_str_t cm_erasure_hash_str(const cm_erasure_hash_t *hash)
 {
     return (cm_str_t){(const char *)hash->bytes, sizeof hash->bytes};
 }
+
+cm_str_t cm_erasure_hash_hex(const cm_erasure_hash_t *hash, char hex[CM_ERASURE_HEX_MAX])
+{
+    static const char digits[] = "0123456789abcdef";
+    for (size_t i = 0; i < sizeof hash->bytes; i++) {
+        hex[2 * i] = digits[hash->bytes[i] >> 4];
+        hex[2 * i + 1] = digits[hash->bytes[i] & 15];
+    }
+    hex[CM_ERASURE_HEX_MAX - 1] = '\0';
+    return (cm_str_t){hex, CM_ERASURE_HEX_MAX - 1};
+}

@@ -18,7 +18,11 @@
 
 #include <stdint.h>
 
-enum { CM_ERASURE_HASH_BYTES = 16, CM_ERASURE_KEY_ID_MAX = 17 /* with the NUL */ };
+enum {
+    CM_ERASURE_HASH_BYTES = 16,
+    CM_ERASURE_HEX_MAX = 2 * CM_ERASURE_HASH_BYTES + 1, /* with the NUL, as the next */
+    CM_ERASURE_KEY_ID_MAX = 17
+};
 
 typedef struct {
     unsigned char bytes[16];
@@ -36,6 +40,8 @@ cm_erasure_hash_t cm_erasure_token(const cm_erasure_key_t *key, cm_str_t applica
                                    cm_str_t token);
 const char *cm_erasure_key_id(const char *key, char id[CM_ERASURE_KEY_ID_MAX]); /* returns id */
 cm_str_t cm_erasure_hash_str(const cm_erasure_hash_t *hash);                    /* borrowed */
+cm_str_t cm_erasure_hash_hex(const cm_erasure_hash_t *hash,
+                             char hex[CM_ERASURE_HEX_MAX]); /* in hex */
 
 /* SipHash-2-4 with 128 bits. Source: Aumasson and Bernstein, and their reference code. */
 cm_erasure_hash_t cm_siphash_128(const unsigned char key[16], const void *bytes, size_t len);

@@ -89,10 +89,11 @@ static cm_status_t add(deletion_t *self, const group_t *group, const char *verb,
 static void bind_contacts(cm_pg_arrays_t *arrays, const group_t *group)
 {
     const cm_contact_tenant_t *tenant = group->tenant;
-    cm_pg_arrays_open(arrays, CM_PG_BYTEA, tenant->count);
+    char hex[CM_ERASURE_HEX_MAX];
+    cm_pg_arrays_open(arrays, CM_PG_TEXT, tenant->count);
     for (size_t i = 0; i < tenant->count; i++) {
         cm_erasure_hash_t hash = cm_erasure_contact(&group->key, tenant->items[i].contact_id);
-        cm_pg_arrays_text(arrays, cm_erasure_hash_str(&hash));
+        cm_pg_arrays_text(arrays, cm_erasure_hash_hex(&hash, hex));
     }
     cm_pg_arrays_open(arrays, CM_PG_INT8, tenant->count);
     for (size_t i = 0; i < tenant->count; i++)
@@ -107,7 +108,7 @@ static cm_status_t add_tenant(deletion_t *self, const group_t *group, cm_error_t
     cm_pg_arrays_clear(&self->arrays);
     cm_status_t status = add(self, group, NULL, cm_device_sql_lock_devices, err);
     if (status == CM_OK)
-        status = add(self, group, NULL, cm_device_sql_lock_for_contacts, err);
+        status = add(self, group, NULL, cm_device_sql_lock_tombstones, err);
     bind_contacts(&self->arrays, group);
     return status == CM_OK ? add(self, group, "contacts", cm_device_sql_delete_contacts, err)
                            : status;

@@ -34,17 +34,18 @@ static void decide(run_t run, cm_letter_result_t result)
 
 /* ---- tombstones of one tenant --------------------------------------------------------------- */
 
-/* A tombstone without a device counts for all that is older than the tenant's generation. */
+/* A tombstone without a key counts for all that is older than the tenant's generation; that of a
+ * contact has its hash for a key. */
 static const char fenced_sql[] = "WITH u AS (SELECT u.*, " CM_SQL_FROM_MS(
     "u.ms") " AS at"
-            " FROM unnest($1::text[], $2::text[], $3::bytea[], $4::bigint[])"
+            " FROM unnest($1::text[], $2::text[], $3::text[], $4::bigint[])"
             " WITH ORDINALITY AS u(app, client, contact, ms, i))\n"
-            "SELECT u.i FROM u WHERE EXISTS (SELECT FROM @schema@.device_tombstones AS t"
+            "SELECT u.i FROM u WHERE EXISTS (SELECT FROM @schema@.tombstones AS t"
             " WHERE t.application_code = u.app AND t.client_id = u.client AND t.removed_at >= u.at)"
-            " OR EXISTS (SELECT FROM @schema@.device_tombstones AS f"
+            " OR EXISTS (SELECT FROM @schema@.tombstones AS f"
             " WHERE f.application_code = '' AND f.client_id = '' AND f.removed_at >= u.at)"
-            " OR EXISTS (SELECT FROM @schema@.contact_tombstones AS c"
-            " WHERE c.contact_hash = u.contact AND c.deleted_at >= u.at)";
+            " OR EXISTS (SELECT FROM @schema@.tombstones AS c"
+            " WHERE c.application_code = '' AND c.client_id = u.contact AND c.removed_at >= u.at)";
 
 /* An id that no text column takes has no tombstone. */
 static cm_str_t searchable(cm_str_t text)
@@ -54,7 +55,7 @@ static cm_str_t searchable(cm_str_t text)
 
 static cm_status_t look_up(cm_pg_t *pg, run_t run, PGresult **ret_result, cm_error_t *err)
 {
-    char id[CM_TENANT_ID_MAX], schema[CM_TENANT_SCHEMA_MAX];
+    char id[CM_TENANT_ID_MAX], schema[CM_TENANT_SCHEMA_MAX], hex[CM_ERASURE_HEX_MAX];
     CM_CLEANUP(cm_text_array_destroy) cm_text_array_t apps = {0};
     CM_CLEANUP(cm_text_array_destroy) cm_text_array_t clients = {0};
     CM_CLEANUP(cm_text_array_destroy) cm_text_array_t contacts = {0};
@@ -63,10 +64,9 @@ static cm_status_t look_up(cm_pg_t *pg, run_t run, PGresult **ret_result, cm_err
         const cm_letter_t *letter = &run.letters[i];
         cm_text_array_add(&apps, searchable(letter->ids.application_code));
         cm_text_array_add(&clients, searchable(letter->ids.client_id));
-        if (letter->has_contact)
-            cm_text_array_add_bytes(&contacts, cm_erasure_hash_str(&letter->contact));
-        else
-            cm_text_array_add(&contacts, CM_STR_NONE);
+        cm_text_array_add(&contacts, letter->has_contact
+                                         ? cm_erasure_hash_hex(&letter->contact, hex)
+                                         : CM_STR_NONE);
         cm_text_array_add_i64(&times, letter->at_ms);
     }
     snprintf(id, sizeof id, "%.*s", CM_STR_ARG(run.letters[0].tenant));

@@ -19,18 +19,20 @@
 
 /* n: the changes. Scalar subqueries for the tombstones, not joins: they leave the rows in the order of
  * the arrays, so that all writers lock them in one order. A tenant that was deleted and activated anew
- * has a tombstone without a device, which counts for all of them; asked once a statement. */
-#define CHANGES "unnest(" ARGUMENTS ", $18) AS n(" COLUMNS ", contact_hash)"
+ * has a tombstone without a key, which counts for all devices; asked once a statement. That of a
+ * contact has its hash for a key: a table of their own would be one more relation to open and lock in
+ * every statement, a tenth of the write at few rows each. */
+#define CHANGES "unnest(" ARGUMENTS ", $18) AS n(" COLUMNS ", contact_key)"
 #define FENCE                                                                                      \
-    "(SELECT f.removed_at FROM @schema@.device_tombstones AS f"                                    \
+    "(SELECT f.removed_at FROM @schema@.tombstones AS f"                                    \
     " WHERE f.application_code = '' AND f.client_id = '')"
 #define TOMBSTONE                                                                                  \
-    "greatest((SELECT t.removed_at FROM @schema@.device_tombstones AS t"                           \
+    "greatest((SELECT t.removed_at FROM @schema@.tombstones AS t"                           \
     " WHERE t.application_code = n.application_code AND t.client_id = n.client_id), " FENCE ")"
 /* When the contact was deleted that a change sets; NULL: it sets none, or one that was not. */
 #define CONTACT_DELETED                                                                            \
-    "(SELECT c.deleted_at FROM @schema@.contact_tombstones AS c"                                   \
-    " WHERE c.contact_hash = n.contact_hash)"
+    "(SELECT c.removed_at FROM @schema@.tombstones AS c"                                           \
+    " WHERE c.application_code = '' AND c.client_id = n.contact_key)"
 
 /* A register as it compares: time, then content field by field, absent lowest. The order of the
  * fields is that of proto/device_order.c; the columns have collation "C". */
@@ -61,21 +63,16 @@ const char cm_device_sql_session[] =
  * SHARE on them until its transaction ends, and it takes its snapshot after it got that lock. A removal
  * first takes ACCESS EXCLUSIVE. If the upsert's lock comes first, the removal waits for its commit, sees
  * the row and clears it. If the removal's comes first, the upsert waits for that commit, and its snapshot
- * holds the tombstone. So it is with a contact deletion (schema/contact_store.c), which takes the
- * tombstones of devices and of contacts: an upsert reads both, whether or not it sets a contact.
+ * holds the tombstone. So it is with a contact deletion (schema/contact_store.c).
  *
  * Why devices is locked before: an upsert locks devices, then the tombstones, and so must everybody
  * who may meet it (a drop of the tenant, too), else they deadlock. The whole order: devices,
- * device_tombstones, contact_tombstones, push_verdicts_held. */
+ * tombstones, push_verdicts_held. */
 const char cm_device_sql_lock_devices[] = "LOCK TABLE @schema@.devices IN ROW EXCLUSIVE MODE";
 const char cm_device_sql_lock_tombstones[] =
-    "LOCK TABLE @schema@.device_tombstones IN ACCESS EXCLUSIVE MODE";
-/* As above; the verdicts held for devices that go are deleted under the lock of their deletion. */
-const char cm_device_sql_lock_for_contacts[] =
-    "LOCK TABLE @schema@.device_tombstones, @schema@.contact_tombstones IN ACCESS EXCLUSIVE MODE";
+    "LOCK TABLE @schema@.tombstones IN ACCESS EXCLUSIVE MODE";
 const char cm_device_sql_try_lock[] =
-    "BEGIN; LOCK TABLE @schema@.devices, @schema@.device_tombstones, @schema@.contact_tombstones"
-    " IN ROW EXCLUSIVE MODE NOWAIT";
+    "BEGIN; LOCK TABLE @schema@.devices, @schema@.tombstones IN ROW EXCLUSIVE MODE NOWAIT";
 
 #define KEEP(at, column) column " = CASE WHEN d." at " > r.removed_at THEN d." column " END"
 #define OF_REMOVED "d.application_code = r.application_code AND d.client_id = r.client_id"
@@ -103,7 +100,7 @@ const char cm_device_sql_try_lock[] =
     "  WHERE " OF_REMOVED " AND " NEWEST " > r.removed_at AND " OLDEST " <= r.removed_at\n"        \
     ")"
 #define BURY                                                                                       \
-    "INSERT INTO @schema@.device_tombstones AS t (" KEY ", removed_at)"                            \
+    "INSERT INTO @schema@.tombstones AS t (" KEY ", removed_at)"                            \
     " SELECT " KEY ", removed_at FROM r"                                                           \
     " ON CONFLICT (" KEY ") DO UPDATE SET removed_at = excluded.removed_at"                        \
     " WHERE t.removed_at < excluded.removed_at"
@@ -120,14 +117,14 @@ const char cm_device_sql_remove[] =
  * once and looked up among those that went; IS TRUE keeps the planner from making a join of it. */
 const char cm_device_sql_delete_contacts[] =
     "WITH n AS MATERIALIZED ("
-    "  SELECT u.*, (SELECT t.deleted_at FROM @schema@.contact_tombstones AS t"
-    "    WHERE t.contact_hash = u.contact_hash) AS known_at"
-    "  FROM unnest($1, $2, $3) WITH ORDINALITY AS u(contact_hash, contact_id, deleted_at, i)\n"
+    "  SELECT u.*, (SELECT t.removed_at FROM @schema@.tombstones AS t"
+    "    WHERE t.application_code = '' AND t.client_id = u.contact_key) AS known_at"
+    "  FROM unnest($1, $2, $3) WITH ORDINALITY AS u(contact_key, contact_id, deleted_at, i)\n"
     "), deleted AS ("
-    "  INSERT INTO @schema@.contact_tombstones AS t (contact_hash, deleted_at)"
-    "  SELECT contact_hash, deleted_at FROM n WHERE (known_at >= deleted_at) IS NOT TRUE"
-    "  ORDER BY contact_hash"
-    "  ON CONFLICT (contact_hash) DO UPDATE SET deleted_at = excluded.deleted_at\n"
+    "  INSERT INTO @schema@.tombstones AS t (" KEY ", removed_at)"
+    "  SELECT '', contact_key, deleted_at FROM n WHERE (known_at >= deleted_at) IS NOT TRUE"
+    "  ORDER BY contact_key"
+    "  ON CONFLICT (" KEY ") DO UPDATE SET removed_at = excluded.removed_at\n"
     "), r AS MATERIALIZED ("
     "  SELECT d.application_code, d.client_id, n.deleted_at AS removed_at, n.i,"
     "    CASE WHEN d.push_at <= n.deleted_at THEN d.push_token END AS push_token"
@@ -158,26 +155,28 @@ const char cm_device_sql_delete_contacts[] =
     column " = CASE WHEN excluded." at " IS NULL THEN d." column " ELSE excluded." column " END"
 #define NOT_OLDER(at) "(excluded." at " > d." at ") IS NOT FALSE"
 
-const char cm_device_sql_upsert[] =
-    "INSERT INTO @schema@.devices AS d (" COLUMNS ")\n"
-    "SELECT " COLUMNS " FROM " CHANGES "\n"
-    "WHERE coalesce(" TOMBSTONE " < least(n.device_at, n.push_at, n.contact_at), true)"
-    " AND coalesce(" CONTACT_DELETED " < n.contact_at, true)\n"
-    "ON CONFLICT (" KEY ") DO UPDATE SET\n"
-    " device_at = coalesce(excluded.device_at, d.device_at),"
-    " " GIVEN("device_at", "platform") ", " GIVEN("device_at", "application_version") ","
-    " " GIVEN("device_at", "device_model") ", " GIVEN("device_at", "os_version") ","
-    " " GIVEN("device_at", "sdk_version") ", " GIVEN("device_at", "language") ","
-    " " GIVEN("device_at", "timezone") ", " GIVEN("device_at", "push_settings") ",\n"
-    " push_at = coalesce(excluded.push_at, d.push_at),"
-    " " GIVEN("push_at", "push_token") ", " GIVEN("push_at", "push_address_type") ","
-    " push_status = CASE WHEN excluded.push_at IS NULL THEN d.push_status END,"
-    " push_status_at = CASE WHEN excluded.push_at IS NULL THEN d.push_status_at END,\n"
-    " contact_at = coalesce(excluded.contact_at, d.contact_at),"
-    " " GIVEN("contact_at", "contact_id") ", " GIVEN("contact_at", "contact_field_id") "\n"
-    "WHERE " NOT_OLDER("device_at") " AND " NOT_OLDER("push_at") " AND " NOT_OLDER("contact_at")
-    " AND (excluded.push_at <= d.push_status_at) IS NOT TRUE\n"
-    "RETURNING " KEY;
+#define UPSERT                                                                                     \
+    "INSERT INTO @schema@.devices AS d (" COLUMNS ")\n"                                            \
+    "SELECT " COLUMNS " FROM " CHANGES "\n"                                                        \
+    "WHERE coalesce(" TOMBSTONE " < least(n.device_at, n.push_at, n.contact_at), true)"            \
+    " AND coalesce(" CONTACT_DELETED " < n.contact_at, true)\n"                                    \
+    "ON CONFLICT (" KEY ") DO UPDATE SET\n"                                                        \
+    " device_at = coalesce(excluded.device_at, d.device_at),"                                      \
+    " " GIVEN("device_at", "platform") ", " GIVEN("device_at", "application_version") ","          \
+    " " GIVEN("device_at", "device_model") ", " GIVEN("device_at", "os_version") ","               \
+    " " GIVEN("device_at", "sdk_version") ", " GIVEN("device_at", "language") ","                  \
+    " " GIVEN("device_at", "timezone") ", " GIVEN("device_at", "push_settings") ",\n"              \
+    " push_at = coalesce(excluded.push_at, d.push_at),"                                            \
+    " " GIVEN("push_at", "push_token") ", " GIVEN("push_at", "push_address_type") ","              \
+    " push_status = CASE WHEN excluded.push_at IS NULL THEN d.push_status END,"                    \
+    " push_status_at = CASE WHEN excluded.push_at IS NULL THEN d.push_status_at END,\n"            \
+    " contact_at = coalesce(excluded.contact_at, d.contact_at),"                                   \
+    " " GIVEN("contact_at", "contact_id") ", " GIVEN("contact_at", "contact_field_id") "\n"        \
+    "WHERE " NOT_OLDER("device_at") " AND " NOT_OLDER("push_at") " AND " NOT_OLDER("contact_at")   \
+    " AND (excluded.push_at <= d.push_status_at) IS NOT TRUE"
+
+const char cm_device_sql_upsert[] = UPSERT "\nRETURNING " KEY;
+const char cm_device_sql_upsert_counted[] = UPSERT;
 
 /* ---- the order rule in full ----------------------------------------------------------------- */
 
@@ -251,15 +250,17 @@ const char cm_device_sql_settle[] =
     " " THERE("device_at", DEVICE_ROW) " AND " THERE("push_at", PUSH_ROW)
     " AND " THERE("contact_at", CONTACT_ROW)
     " AND (n.removed_at IS NULL OR n.removed_at IS NOT DISTINCT FROM t.removed_at),"
-    " CASE WHEN " WANTED("contact_at", CONTACT_ROW) " AND c.deleted_at >= n.contact_at"
-    " THEN " CM_SQL_TO_MS("c.deleted_at") " END\n"
+    " CASE WHEN " WANTED("contact_at", CONTACT_ROW) " AND c.removed_at >= n.contact_at"
+    " THEN " CM_SQL_TO_MS("c.removed_at") " END,"
+    " (d.xmin = $20[1]::xid) IS TRUE\n"
     "FROM unnest(" ARGUMENTS ", $18, $19) WITH ORDINALITY"
-    " AS n(" COLUMNS ", contact_hash, removed_at, i)\n"
+    " AS n(" COLUMNS ", contact_key, removed_at, i)\n"
     "LEFT JOIN @schema@.devices AS d"
     " ON d.application_code = n.application_code AND d.client_id = n.client_id\n"
-    "LEFT JOIN @schema@.device_tombstones AS t"
+    "LEFT JOIN @schema@.tombstones AS t"
     " ON t.application_code = n.application_code AND t.client_id = n.client_id\n"
-    "LEFT JOIN @schema@.contact_tombstones AS c ON c.contact_hash = n.contact_hash";
+    "LEFT JOIN @schema@.tombstones AS c"
+    " ON c.application_code = '' AND c.client_id = n.contact_key";
 
 /* clang-format on */
 
@@ -326,12 +327,13 @@ static void bind_key(cm_pg_arrays_t *arrays, cm_store_item_t *const *items, size
     COLUMN(CM_PG_TEXT, cm_pg_arrays_text(arrays, change->client_id));
 }
 
-static void put_contact_hash(cm_pg_arrays_t *arrays, const cm_erasure_key_t *key,
-                             const cm_device_change_t *change)
+static void put_contact_key(cm_pg_arrays_t *arrays, const cm_erasure_key_t *key,
+                            const cm_device_change_t *change)
 {
+    char hex[CM_ERASURE_HEX_MAX];
     if (change->has_contact_id) {
         cm_erasure_hash_t hash = cm_erasure_contact(key, change->contact_id);
-        cm_pg_arrays_text(arrays, cm_erasure_hash_str(&hash));
+        cm_pg_arrays_text(arrays, cm_erasure_hash_hex(&hash, hex));
     } else {
         cm_pg_arrays_null(arrays);
     }
@@ -353,7 +355,7 @@ static void bind_registers(cm_pg_arrays_t *arrays, const cm_erasure_key_t *key,
     COLUMN(CM_PG_INT8, put_optional(arrays, change->has_contact_id, change->contact_id));
     COLUMN(CM_PG_INT8,
            put_optional(arrays, change->has_contact_field_id, change->contact_field_id));
-    COLUMN(CM_PG_BYTEA, put_contact_hash(arrays, key, change));
+    COLUMN(CM_PG_TEXT, put_contact_key(arrays, key, change));
 }
 
 size_t cm_device_sql_bind_removals(cm_pg_arrays_t *arrays, cm_store_item_t *const *items,
@@ -380,7 +382,7 @@ size_t cm_device_sql_bind_registers(cm_pg_arrays_t *arrays, const cm_erasure_key
 }
 
 size_t cm_device_sql_bind_settle(cm_pg_arrays_t *arrays, const cm_erasure_key_t *key,
-                                 cm_store_item_t *const *items, size_t count)
+                                 cm_store_item_t *const *items, size_t count, const char *xid)
 {
     takes_fn *takes = takes_all;
     size_t taken = count;
@@ -389,5 +391,7 @@ size_t cm_device_sql_bind_settle(cm_pg_arrays_t *arrays, const cm_erasure_key_t 
         return 0;
     bind_registers(arrays, key, items, count, takes, taken);
     COLUMN(CM_PG_TIMESTAMPTZ, cm_pg_arrays_ms(arrays, change->removed_ms));
+    cm_pg_arrays_open(arrays, CM_PG_TEXT, 1);
+    cm_pg_arrays_text(arrays, *xid ? cm_str(xid) : CM_STR_NONE);
     return taken;
 }

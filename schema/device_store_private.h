@@ -8,6 +8,10 @@
  *                                 ^ \--the short statement left them alone--> EXACT --+
  *                                 +----------------------------------------------------+
  *
+ * Of a group of few items WRITE learns only how many rows were written. If not all, SETTLE looks at
+ * every one of them, and knows the written ones by their transaction; one that somebody has changed
+ * since is told as a duplicate or stale.
+ *
  * What settle finds to be of a deleted contact becomes a removal there and then, and EXACT sends
  * it.
  */
@@ -43,6 +47,8 @@ typedef enum {
     CM_DEVICE_STEP_REMOVE,
     CM_DEVICE_STEP_NOTE,
     CM_DEVICE_STEP_UPSERT,
+    CM_DEVICE_STEP_UPSERT_COUNTED,
+    CM_DEVICE_STEP_XID,
     CM_DEVICE_STEP_SETTLE
 } cm_device_step_kind_t;
 
@@ -73,6 +79,8 @@ struct cm_device_store {
     cm_device_step_t *steps;
     size_t step_count, step_cap;
     bool removals_sent; /* in this phase */
+    bool counts;        /* in this phase rows are counted only */
+    char xid[24];       /* of the last write that did so */
     int rounds;
 
     cm_error_t failure;

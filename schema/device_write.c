@@ -9,7 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { ROUNDS_MAX = 5, KEY_MAX = CM_TENANT_ID_MAX + 16 };
+enum {
+    ROUNDS_MAX = 5,
+    KEY_MAX = CM_TENANT_ID_MAX + 16,
+    /* Written without asking for their keys: at one stale change in a hundred, settling a whole
+     * group of them now and then costs as much as the keys do. */
+    COUNTED_MAX = 16
+};
 
 /* ---- the connection ------------------------------------------------------------------------- */
 
@@ -165,18 +171,38 @@ static cm_status_t add_removals(cm_device_store_t *self, size_t index, cm_error_
 static cm_status_t add_registers(cm_device_store_t *self, size_t index, bool exact, cm_error_t *err)
 {
     cm_device_group_t *group = &self->groups[index];
-    if (cm_device_sql_bind_registers(&self->arrays, group->erasure_key, group->items,
-                                     group->count) == 0)
+    size_t rows =
+        cm_device_sql_bind_registers(&self->arrays, group->erasure_key, group->items, group->count);
+    if (rows == 0)
         return CM_OK;
     self->stats.statements++;
-    return exact ? add(self, CM_DEVICE_STEP_UPSERT, index, NULL, cm_device_sql_upsert_exact, err)
-                 : add(self, CM_DEVICE_STEP_UPSERT, index, "upsert", cm_device_sql_upsert, err);
+    if (exact)
+        return add(self, CM_DEVICE_STEP_UPSERT, index, NULL, cm_device_sql_upsert_exact, err);
+    if (rows > COUNTED_MAX)
+        return add(self, CM_DEVICE_STEP_UPSERT, index, "upsert", cm_device_sql_upsert, err);
+    self->counts = true;
+    return add(self, CM_DEVICE_STEP_UPSERT_COUNTED, index, "counted", cm_device_sql_upsert_counted,
+               err);
+}
+
+/* By what the settling knows rows that were counted only. */
+static cm_status_t add_xid(cm_device_store_t *self, cm_error_t *err)
+{
+    note_step(self, CM_DEVICE_STEP_XID, SIZE_MAX);
+    cm_pg_statement_t statement = {.sql = "SELECT pg_current_xact_id_if_assigned()::xid"};
+    return cm_pg_pipeline_add(self->pg, &statement, err);
+}
+
+static void take_xid(cm_device_store_t *self, const PGresult *result)
+{
+    snprintf(self->xid, sizeof self->xid, "%s", cm_pg_text(result, 0, 0));
 }
 
 static cm_status_t add_settle(cm_device_store_t *self, size_t index, cm_error_t *err)
 {
     cm_device_group_t *group = &self->groups[index];
-    cm_device_sql_bind_settle(&self->arrays, group->erasure_key, group->items, group->count);
+    cm_device_sql_bind_settle(&self->arrays, group->erasure_key, group->items, group->count,
+                              self->xid);
     return add(self, CM_DEVICE_STEP_SETTLE, index, "settle", cm_device_sql_settle, err);
 }
 
@@ -215,12 +241,15 @@ static cm_status_t send_phase(cm_device_store_t *self, cm_device_phase_t phase, 
     self->removals_sent = removals;
     self->step_count = 0;
     self->limit_ms = 0;
+    self->counts = false;
     self->failed_group = SIZE_MAX;
     cm_status_t status = prepare_session(self, err);
     if (status == CM_OK)
         status = cm_pg_pipeline_begin(self->pg, take_result, self, err);
     for (size_t i = 0; status == CM_OK && i < self->group_count; i++)
         status = add_group(self, i, exact, removals, err);
+    if (status == CM_OK && self->counts)
+        status = add_xid(self, err);
     if (phase != CM_DEVICE_PHASE_SETTLE)
         cm_crash_point("before-commit");
     if (status == CM_OK)
@@ -250,12 +279,12 @@ static bool has_part(const cm_store_item_t *item, unsigned char part)
 }
 
 /* Each row is written once, so as many as were sent are all of them: the usual case. */
-static bool take_all_written(cm_device_group_t *group, unsigned char part, const PGresult *result)
+static bool take_all_written(cm_device_group_t *group, unsigned char part, size_t rows)
 {
     size_t sent = 0;
     for (size_t i = 0; i < group->count; i++)
         sent += has_part(group->items[i], part);
-    if (sent != (size_t)PQntuples(result))
+    if (sent != rows)
         return false;
     for (size_t i = 0; i < group->count; i++)
         if (has_part(group->items[i], part))
@@ -267,7 +296,7 @@ static bool take_all_written(cm_device_group_t *group, unsigned char part, const
 static void take_written(cm_device_group_t *group, unsigned char part, const PGresult *result)
 {
     size_t at = 0;
-    if (take_all_written(group, part, result))
+    if (take_all_written(group, part, (size_t)PQntuples(result)))
         return;
     for (int row = 0; row < PQntuples(result); row++) {
         cm_str_t application_code = text_of(result, row, 0), client_id = text_of(result, row, 1);
@@ -279,6 +308,13 @@ static void take_written(cm_device_group_t *group, unsigned char part, const PGr
         if (left > 0)
             group->parts[at] |= part;
     }
+}
+
+/* If not all were written, those that were are told by the settling. */
+static void take_counted(cm_device_group_t *group, const PGresult *result)
+{
+    take_all_written(group, CM_DEVICE_PART_REGISTERS,
+                     strtoul(PQcmdTuples((PGresult *)result), NULL, 10));
 }
 
 /* The change would set a contact that was deleted: it is the removal of its device, for good. */
@@ -302,6 +338,8 @@ static void take_settled(cm_device_group_t *group, const PGresult *result)
             continue;
         cm_store_item_t *item = group->items[index];
         group->wanted[index] = cm_pg_binary_bool(result, row, 1);
+        if (cm_pg_binary_bool(result, row, 4))
+            item->result = CM_CHANGE_APPLIED;
         if (!PQgetisnull(result, row, 3))
             erase(group, item, cm_pg_binary_i64(result, row, 3));
         else if (!group->wanted[index] && item->result != CM_CHANGE_APPLIED)
@@ -328,6 +366,12 @@ static void take_result(void *ctx, size_t index, cm_status_t status, const PGres
         break;
     case CM_DEVICE_STEP_UPSERT:
         take_written(&self->groups[step->group], CM_DEVICE_PART_REGISTERS, result);
+        break;
+    case CM_DEVICE_STEP_UPSERT_COUNTED:
+        take_counted(&self->groups[step->group], result);
+        break;
+    case CM_DEVICE_STEP_XID:
+        take_xid(self, result);
         break;
     case CM_DEVICE_STEP_SETTLE:
         take_settled(&self->groups[step->group], result);

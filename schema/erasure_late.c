@@ -101,7 +101,7 @@ static cm_status_t match_tombstones(late_t *self, cm_error_t *err)
         cm_status_t status = cm_sql_query(
             self->pg,
             "SELECT application_code, client_id, " CM_SQL_TO_MS(
-                "removed_at") " FROM @schema@.device_tombstones WHERE (application_code, "
+                "removed_at") " FROM @schema@.tombstones WHERE (application_code, "
                               "client_id) > ($1, $2)"
                               " ORDER BY application_code, client_id LIMIT " TOMBSTONES_AT_ONCE,
             self->schema, 2, values, &result, err);
@@ -142,12 +142,12 @@ cm_status_t cm_erasure_late(cm_pg_t *pg, const char *admin_schema, const char *t
                    .tenant = tenant,
                    .key = cm_erasure_tenant_key(erasure_key, tenant)};
     cm_tenant_id_schema(tenant, self.schema);
-    cm_status_t status = cm_sql_exec(
-        pg,
-        "DELETE FROM @schema@.push_verdicts_held AS h USING @schema@.device_tombstones AS t"
-        " WHERE h.application_code = t.application_code AND h.client_id = t.client_id"
-        " AND h.verdict_at <= t.removed_at",
-        self.schema, err);
+    cm_status_t status =
+        cm_sql_exec(pg,
+                    "DELETE FROM @schema@.push_verdicts_held AS h USING @schema@.tombstones AS t"
+                    " WHERE h.application_code = t.application_code AND h.client_id = t.client_id"
+                    " AND h.verdict_at <= t.removed_at",
+                    self.schema, err);
     if (status == CM_OK)
         status = erase_letters(&self, &erased, err);
     *ret_letters = erased > 0;

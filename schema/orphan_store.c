@@ -173,7 +173,7 @@ static const char delete_sql[] =
     "  WHERE d.application_code = k.application_code AND d.client_id = k.client_id"
     "  AND " DELETABLE("$3::bigint") " RETURNING d.application_code, d.client_id\n"
     "), kept AS ("
-    "  INSERT INTO @schema@.device_tombstones AS t (" KEY ", removed_at)"
+    "  INSERT INTO @schema@.tombstones AS t (" KEY ", removed_at)"
     "  SELECT " KEY ", " REMOVED_AT " FROM gone ORDER BY " KEY
     "  ON CONFLICT (" KEY ") DO UPDATE SET removed_at = excluded.removed_at"
     "  WHERE t.removed_at < excluded.removed_at\n"

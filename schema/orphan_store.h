@@ -11,7 +11,7 @@
  * device with a register from the future (a sender's clock may be a day ahead) would outlive such a
  * removal, so it is left for a later run.
  *
- * Locks: devices, then device_tombstones in ACCESS EXCLUSIVE mode, as every removal
+ * Locks: devices, then tombstones in ACCESS EXCLUSIVE mode, as every removal
  * (schema/device_sql.c). Row locks alone cannot do: an upsert that waits for the row of a deletion
  * inserts it anew when that has committed, with a snapshot from before the tombstone, and an older
  * event would bring the device back. So the locks are held for a batch of 1,000 keys that are known

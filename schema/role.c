@@ -43,8 +43,7 @@ static const struct {
     {CM_ROLE_ADMIN, "dashboard_tenant_metrics_history", NULL, NULL, ALL, NULL},
     {CM_ROLE_ADMIN, "dashboard_sync_reference", NULL, NULL, ALL, NULL},
     {CM_ROLE_TENANT, "devices", ALL, "SELECT, UPDATE, DELETE", "SELECT", NULL},
-    {CM_ROLE_TENANT, "device_tombstones", KEEP, ALL, NULL, NULL},
-    {CM_ROLE_TENANT, "contact_tombstones", KEEP, ALL, NULL, NULL},
+    {CM_ROLE_TENANT, "tombstones", KEEP, ALL, NULL, NULL},
     {CM_ROLE_TENANT, "push_verdicts_held", ALL, ALL, NULL, NULL},
 };
 
@@ -157,8 +156,8 @@ static cm_status_t list_relations(cm_pg_t *pg, const char *schema, const char *k
                        " AND refobjid = n.oid AND classid = 'pg_class'::regclass"
                        " JOIN pg_class AS c ON c.oid = objid"
                        " WHERE nspname = $1 AND relkind::text = ANY(string_to_array($2, NULL))"
-                       " ORDER BY array_position(ARRAY['devices', 'device_tombstones',"
-                       " 'contact_tombstones', 'push_verdicts_held'], relname::text), relname",
+                       " ORDER BY array_position(ARRAY['devices', 'tombstones',"
+                       " 'push_verdicts_held'], relname::text), relname",
                        2, values, ret_result, err);
 }
 

@@ -19,7 +19,7 @@ static cm_status_t list_tables(cm_tenant_step_t *step, PGresult **ret_result, cm
         "SELECT relname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace"
         " WHERE nspname = $1 AND relkind IN ('r', 'p') AND pg_has_role(relowner, 'USAGE') ORDER BY "
         "array_position(ARRAY['devices',"
-        " 'device_tombstones', 'contact_tombstones', 'push_verdicts_held'], relname::text),"
+        " 'tombstones', 'push_verdicts_held'], relname::text),"
         " relname COLLATE \"C\"",
         1, values, ret_result, err);
 }

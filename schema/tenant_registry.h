@@ -33,7 +33,7 @@ typedef struct {
 } cm_tenant_t;
 
 /* The oldest version of a tenant's schema that the statements of this folder work on. */
-enum { CM_TENANT_SCHEMA_NEEDED = 3 };
+enum { CM_TENANT_SCHEMA_NEEDED = 2 };
 
 /* States of ids[0..count): writes ret_states[i], CM_TENANT_ABSENT for one not in the table, UNREADY
  * for an active one whose schema is older than needed, or in a state that only a newer program

@@ -27,7 +27,7 @@ static cm_status_t raise_fence(const cm_tenant_step_t *step, cm_error_t *err)
     snprintf(deleted, sizeof deleted, "%" PRId64, step->deleted_ms);
     const char *values[] = {deleted};
     return cm_sql_query(step->pg,
-                        "INSERT INTO @schema@.device_tombstones AS t"
+                        "INSERT INTO @schema@.tombstones AS t"
                         " (application_code, client_id, removed_at)"
                         " VALUES ('', '', " CM_SQL_FROM_MS(
                             "$1") ")"

@@ -21,7 +21,7 @@ typedef enum {
  * tenant needs one newer than its deletion, then its generation rises; a suspended one needs one
  * newer than its suspension; an older one changes nothing (UNCHANGED). name may be "" (kept); the
  * newest activation names the tenant. A new generation of a deleted tenant begins with a fence: a
- * row of device_tombstones with empty keys and the time of the deletion. CM_TRANSIENT /
+ * row of tombstones with empty keys and the time of the deletion. CM_TRANSIENT /
  * "tenant-deleting" for one newer than a deletion that is not verified yet; CM_PERMANENT /
  * "schema-exists" when the schema is there and the registry does not know it. A new generation is
  * told in the audit log, in the same commit, as "tenant-activated"; audit NULL: it is not. */

@@ -33,10 +33,18 @@ CREATE INDEX devices_contact ON @schema@.devices (contact_id) WHERE contact_id I
 CREATE INDEX devices_push_token ON @schema@.devices (hashtextextended(push_token, 0))
     WHERE push_token IS NOT NULL;
 
--- Removed devices: whatever is at or before removed_at must not come back.
-CREATE TABLE @schema@.device_tombstones (
+-- What must not come back: whatever of it is at or before removed_at. Three kinds of key:
+--     application code, client id   a device that was removed
+--     '', keyed hash in hex         a contact that was deleted: no clear id. An event that sets it is
+--                                   a removal of its device at removed_at
+--     '', ''                        all of an earlier generation of the tenant, which was deleted
+CREATE TABLE @schema@.tombstones (
     application_code text COLLATE "C" NOT NULL,
     client_id        text COLLATE "C" NOT NULL,
     removed_at       timestamptz NOT NULL,
     PRIMARY KEY (application_code, client_id)
 );
+
+-- ANALYZE would copy samples of them into the catalogue, out of reach of an erasure.
+ALTER TABLE @schema@.devices ALTER COLUMN push_token SET STATISTICS 0,
+    ALTER COLUMN contact_id SET STATISTICS 0;

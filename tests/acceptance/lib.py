@@ -467,7 +467,8 @@ def device_rows(servers, tenants):
 
 def tombstones(servers, tenants):
     script = "".join(f"""COPY (SELECT '{t}', application_code, client_id,
-        (extract(epoch FROM removed_at) * 1000)::bigint FROM "tenant_{t}".device_tombstones) TO STDOUT;
+        (extract(epoch FROM removed_at) * 1000)::bigint FROM "tenant_{t}".tombstones
+        WHERE application_code <> '') TO STDOUT;
         """ for t in tenants)
     found = {}
     for line in servers.sql(script) if tenants else []:
@@ -478,8 +479,9 @@ def tombstones(servers, tenants):
 
 def contact_tombstones(servers, tenants):
     """{tenant: {hash: ms}}: who the contacts are, nobody can tell."""
-    script = "".join(f"""COPY (SELECT '{t}', encode(contact_hash, 'hex'),
-        (extract(epoch FROM deleted_at) * 1000)::bigint FROM "tenant_{t}".contact_tombstones) TO STDOUT;
+    script = "".join(f"""COPY (SELECT '{t}', client_id,
+        (extract(epoch FROM removed_at) * 1000)::bigint FROM "tenant_{t}".tombstones
+        WHERE application_code = '' AND client_id <> '') TO STDOUT;
         """ for t in tenants)
     found = {}
     for line in servers.sql(script) if tenants else []:

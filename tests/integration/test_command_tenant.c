@@ -132,7 +132,7 @@ Test(tenant_commands, a_deletion_prints_what_was_counted)
                           " VALUES ('A', '1'), ('A', '2')");
     expect_end(manager(&world, NULL, ARGS("tenant", "delete", "7", "-y", "-o", "json")), 0,
                "{\"id\": \"7\", \"result\": \"deleted\", \"counted\": \"{\\\"devices\\\": 2,"
-               " \\\"device_tombstones\\\": 0, \\\"contact_tombstones\\\": 0,"
+               " \\\"tombstones\\\": 0,"
                " \\\"push_verdicts_held\\\": 0}\", \"dead_letters\": 0}\n",
                "audit head 5:");
     expect_end(manager(&world, NULL, ARGS("tenant", "delete", "7", "-y", "-o", "json")), 0,

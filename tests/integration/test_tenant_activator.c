@@ -159,7 +159,7 @@ Test(tenant_activator, one_newer_than_a_deletion_at_work_waits_for_its_end)
     expect_rows(
         &world, "||2000",
         "SELECT application_code, client_id, (extract(epoch FROM removed_at) * 1000)::bigint"
-        " FROM tenant_42.device_tombstones");
+        " FROM tenant_42.tombstones");
 }
 
 Test(tenant_activator, one_no_newer_than_the_deletion_brings_nothing_back)

@@ -48,9 +48,9 @@ Test(contact_store, a_deletion_removes_the_devices_of_the_contact_and_no_other)
     DELETED(7, 20, CM_CONTACT_APPLIED);
     ROWS("c3", "SELECT client_id FROM tenant_a.devices");
     ROWS("c1|20\nc2|20", "SELECT client_id, (extract(epoch FROM removed_at) * 1000)::bigint"
-                         " FROM tenant_a.device_tombstones ORDER BY 1");
-    ROWS("1|16",
-         "SELECT count(*), max(octet_length(contact_hash)) FROM tenant_a.contact_tombstones");
+                         " FROM tenant_a.tombstones WHERE application_code <> '' ORDER BY 1");
+    ROWS("1|32", "SELECT count(*), max(octet_length(client_id)) FROM tenant_a.tombstones"
+                 " WHERE application_code = ''");
     store_tear_down(&world);
 }
 
@@ -64,7 +64,7 @@ Test(contact_store, what_is_newer_than_the_deletion_stays)
     DELETED(7, 20, CM_CONTACT_APPLIED);
     ROWS("c1|ios|-|-\nc2|-|token|7", "SELECT client_id, platform, push_token, contact_id FROM"
                                      " tenant_a.devices ORDER BY 1");
-    ROWS("c1", "SELECT client_id FROM tenant_a.device_tombstones");
+    ROWS("c1", "SELECT client_id FROM tenant_a.tombstones WHERE application_code <> ''");
     store_tear_down(&world);
 }
 
@@ -76,8 +76,8 @@ Test(contact_store, a_repetition_is_a_duplicate_and_an_older_deletion_stale)
     DELETED(7, 20, CM_CONTACT_DUPLICATE);
     DELETED(7, 10, CM_CONTACT_STALE);
     DELETED(7, 30, CM_CONTACT_APPLIED);
-    ROWS("30", "SELECT (extract(epoch FROM deleted_at) * 1000)::bigint"
-               " FROM tenant_a.contact_tombstones");
+    ROWS("30", "SELECT (extract(epoch FROM removed_at) * 1000)::bigint"
+               " FROM tenant_a.tombstones WHERE application_code = ''");
     store_tear_down(&world);
 }
 
@@ -91,7 +91,7 @@ Test(contact_store, a_late_link_is_the_removal_of_its_device)
     WROTE(full("c2", 20, 7), CM_CHANGE_APPLIED);
     ROWS("", "SELECT client_id FROM tenant_a.devices");
     ROWS("c1|20\nc2|20", "SELECT client_id, (extract(epoch FROM removed_at) * 1000)::bigint"
-                         " FROM tenant_a.device_tombstones ORDER BY 1");
+                         " FROM tenant_a.tombstones WHERE application_code <> '' ORDER BY 1");
     WROTE(contact_of("c1", 10, 7), CM_CHANGE_STALE);
     WROTE(push_of("c1", 5, "token"), CM_CHANGE_STALE);
     WROTE(full("c3", 21, 7), CM_CHANGE_APPLIED);
@@ -108,7 +108,7 @@ Test(contact_store, of_a_late_link_what_is_newer_is_written)
     cm_device_change_merge(&change, &newer);
     WROTE(change, CM_CHANGE_APPLIED);
     ROWS("c1|ios|-|-", "SELECT client_id, platform, push_token, contact_id FROM tenant_a.devices");
-    ROWS("c1", "SELECT client_id FROM tenant_a.device_tombstones");
+    ROWS("c1", "SELECT client_id FROM tenant_a.tombstones WHERE application_code <> ''");
     store_tear_down(&world);
 }
 
@@ -140,7 +140,7 @@ Test(contact_store, late_links_in_one_batch_each_find_their_deletion)
         cr_expect(eq(int, items[i].result, CM_CHANGE_APPLIED));
     ROWS("c2", "SELECT client_id FROM tenant_a.devices");
     ROWS("c1|20\nc3|30\nc4|5", "SELECT client_id, (extract(epoch FROM removed_at) * 1000)::bigint"
-                               " FROM tenant_a.device_tombstones ORDER BY 1");
+                               " FROM tenant_a.tombstones WHERE application_code <> '' ORDER BY 1");
     store_tear_down(&world);
 }
 
@@ -148,7 +148,7 @@ Test(contact_store, a_tenant_activated_anew_takes_nothing_from_before)
 {
     store_world_t world = {0};
     store_set_up(&world);
-    cm_test_sql(world.other, "INSERT INTO tenant_a.device_tombstones VALUES"
+    cm_test_sql(world.other, "INSERT INTO tenant_a.tombstones VALUES"
                              " ('', '', 'epoch'::timestamptz + interval '20 ms')");
     WROTE(full("c1", 20, 7), CM_CHANGE_STALE);
     cm_device_change_t change = full("c2", 10, 7), newer = device_of("c2", 30, "ios");
@@ -291,7 +291,7 @@ Test(contact_store, tombstones_locked_by_a_deletion_make_letters_wait)
     store_set_up(&world);
     cm_test_sql(world.other, "SET lock_timeout = '100ms'");
     cm_test_sql(world.pg, "BEGIN");
-    cm_test_sql(world.pg, "LOCK TABLE tenant_a.device_tombstones IN ACCESS EXCLUSIVE MODE");
+    cm_test_sql(world.pg, "LOCK TABLE tenant_a.tombstones IN ACCESS EXCLUSIVE MODE");
     KEPT("{\"customerId\":\"a\",\"contactId\":7}", CM_LETTER_BUSY);
     cm_test_sql(world.pg, "ROLLBACK");
     store_tear_down(&world);

@@ -119,7 +119,7 @@ Test(database_prepare, a_right_that_somebody_gave_or_took_is_set_right, .timeout
     cm_test_tenant(world.pg, "2");
     cm_test_tenant(world.pg, "3");
     role_prepare_all(&world, world.pg);
-    cm_test_sql(world.pg, "GRANT DELETE ON tenant_1.device_tombstones TO %s_writer", world.prefix);
+    cm_test_sql(world.pg, "GRANT DELETE ON tenant_1.tombstones TO %s_writer", world.prefix);
     cm_test_sql(world.pg, "REVOKE INSERT ON tenant_2.devices FROM %s_writer", world.prefix);
     cr_expect(eq(i64, role_outside(&world), 2));
     cr_expect(eq(sz, role_prepare_all(&world, world.pg).changed, 2));
@@ -132,7 +132,7 @@ Test(database_prepare, a_tenant_older_than_the_program_is_brought_under_the_role
     role_world_t world;
     role_world_open(&world);
     cm_test_tenant(world.pg, "1");
-    cm_test_sql(world.pg, "DROP TABLE tenant_1.contact_tombstones, tenant_1.push_verdicts_held");
+    cm_test_sql(world.pg, "DROP TABLE tenant_1.push_verdicts_held");
     cr_expect(eq(sz, role_prepare_all(&world, world.pg).changed, 1));
     cr_expect(eq(i64, role_outside(&world), 0));
     role_world_close(&world);

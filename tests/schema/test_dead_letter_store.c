@@ -442,12 +442,12 @@ Test(dead_letter_store, a_letter_of_an_unknown_tenant_is_not_kept_behind_its_del
     cm_test_tenant(world.pg, "a");
     CM_CLEANUP(cm_pg_destroy) cm_pg_t *holder = cm_test_connect(world.uri);
     cm_test_sql(holder, "BEGIN");
-    cm_test_sql(holder, "LOCK TABLE tenant_a.device_tombstones");
+    cm_test_sql(holder, "LOCK TABLE tenant_a.tombstones");
     keeping_t keeping = {.uri = world.uri};
     pthread_t thread;
     cr_assert(eq(int, pthread_create(&thread, NULL, keep_two, &keeping), 0));
     while (cm_test_number(world.pg, "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation ="
-                                    " 'tenant_a.device_tombstones'::regclass") == 0)
+                                    " 'tenant_a.tombstones'::regclass") == 0)
         ;
     cr_expect(eq(int, cm_test_delete(world.pg, "z", 9000), 3)); /* nothing, purged, verified */
     cm_test_sql(holder, "COMMIT");

@@ -298,7 +298,7 @@ Test(device_isolate, a_lock_is_noticed_without_waiting_and_without_a_trace)
     store_set_up(&world);
     cr_expect(eq(int, cm_device_store_try_lock(world.store, "a", &world.err), CM_OK));
     cm_test_sql(world.other, "BEGIN");
-    cm_test_sql(world.other, "LOCK TABLE tenant_a.device_tombstones"); /* ours is gone */
+    cm_test_sql(world.other, "LOCK TABLE tenant_a.tombstones"); /* ours is gone */
     cr_expect(eq(int, cm_device_store_try_lock(world.store, "a", &world.err), CM_TRANSIENT));
     cr_expect(eq(str, (char *)world.err.code, "55P03"));
     cm_test_sql(world.other, "ROLLBACK");

@@ -275,7 +275,7 @@ Test(device_store, a_removal_deletes_the_row_and_bars_what_is_older)
     WROTE(push_of("c1", 20, "t"), CM_CHANGE_STALE); /* at its time: the removal wins */
     ROWS("", "SELECT client_id FROM tenant_a.devices");
     ROWS("app|c1|20",
-         "SELECT application_code, client_id, " REMOVED_MS " FROM tenant_a.device_tombstones");
+         "SELECT application_code, client_id, " REMOVED_MS " FROM tenant_a.tombstones");
     store_tear_down(&world);
 }
 
@@ -318,7 +318,7 @@ Test(device_store, a_removal_repeated_or_older_changes_nothing)
     WROTE(removal_of("c1", 20), CM_CHANGE_DUPLICATE);
     WROTE(removal_of("c1", 19), CM_CHANGE_STALE);
     WROTE(removal_of("c1", 21), CM_CHANGE_APPLIED);
-    ROWS("21", "SELECT " REMOVED_MS " FROM tenant_a.device_tombstones");
+    ROWS("21", "SELECT " REMOVED_MS " FROM tenant_a.tombstones");
     store_tear_down(&world);
 }
 

@@ -56,7 +56,7 @@ static void expect_only_the_old_one_goes(long wrong_s)
     cr_expect(eq(int, status, CM_OK), "%s", world.err.message);
     ROWS("young", "SELECT client_id FROM tenant_a.devices");
     ROWS("old|t", "SELECT client_id, abs(extract(epoch FROM now() - removed_at)) < 3600"
-                  " FROM tenant_a.device_tombstones");
+                  " FROM tenant_a.tombstones");
     cm_orphan_rules_destroy(&rules);
     store_tear_down(&world);
 }

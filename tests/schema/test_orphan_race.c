@@ -91,7 +91,7 @@ Test(orphan_race, a_contact_that_was_applied_keeps_its_device_and_nothing_old_co
     cr_expect(eq(i64, present(&world, "contact_id = 7"), applied));
     cr_expect(eq(i64, present(&world, "contact_id IS NULL"), 0));
     cr_expect(eq(i64,
-                 present(&world, "EXISTS (SELECT FROM tenant_a.device_tombstones AS t WHERE"
+                 present(&world, "EXISTS (SELECT FROM tenant_a.tombstones AS t WHERE"
                                  " t.client_id = devices.client_id AND t.removed_at >="
                                  " least(device_at, push_at, contact_at))"),
                  0));
@@ -139,7 +139,7 @@ Test(orphan_race, an_older_event_that_comes_while_its_device_goes_is_stale)
     cm_test_sql(world.base.other,
                 "CREATE FUNCTION tenant_a.stop() RETURNS trigger LANGUAGE plpgsql AS"
                 " 'BEGIN PERFORM pg_advisory_xact_lock(1); RETURN NEW; END'");
-    cm_test_sql(world.base.other, "CREATE TRIGGER stop BEFORE INSERT ON tenant_a.device_tombstones"
+    cm_test_sql(world.base.other, "CREATE TRIGGER stop BEFORE INSERT ON tenant_a.tombstones"
                                   " FOR EACH ROW EXECUTE FUNCTION tenant_a.stop()");
     cm_test_sql(world.base.other, "SELECT pg_advisory_lock(1)");
     world.options.lock_timeout_ms = 30000;

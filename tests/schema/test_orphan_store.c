@@ -81,7 +81,7 @@ Test(orphan_store, older_events_stay_stale_and_a_later_registration_counts)
     RUNS(CM_OK);
     int64_t removed_ms =
         cm_test_number(world.base.other, "SELECT (extract(epoch FROM removed_at) * 1000)::bigint"
-                                         " FROM tenant_a.device_tombstones");
+                                         " FROM tenant_a.tombstones");
     int64_t now_ms = cm_test_number(world.base.other, "SELECT (extract(epoch FROM"
                                                       " clock_timestamp()) * 1000)::bigint");
     cr_expect(le(i64, removed_ms, now_ms));
@@ -99,10 +99,10 @@ Test(orphan_store, an_older_tombstone_is_moved_on)
     set_up(&world);
     put_device(&world, "c1", 40);
     cm_test_sql(world.base.other,
-                "INSERT INTO tenant_a.device_tombstones VALUES ('app', 'c1', 'epoch')");
+                "INSERT INTO tenant_a.tombstones VALUES ('app', 'c1', 'epoch')");
     RUNS(CM_OK);
     cr_expect(eq(i64,
-                 cm_test_number(world.base.other, "SELECT count(*) FROM tenant_a.device_tombstones"
+                 cm_test_number(world.base.other, "SELECT count(*) FROM tenant_a.tombstones"
                                                   " WHERE removed_at > now() - interval '1 h'"),
                  1));
     tear_down(&world);
@@ -254,7 +254,7 @@ Test(orphan_store, a_contact_that_comes_after_its_key_was_read_keeps_its_device)
     RUNS(CM_OK);
     LEFT("linked");
     cr_expect(eq(i64,
-                 cm_test_number(world.base.other, "SELECT count(*) FROM tenant_a.device_tombstones"
+                 cm_test_number(world.base.other, "SELECT count(*) FROM tenant_a.tombstones"
                                                   " WHERE client_id = 'linked'"),
                  0));
     tear_down(&world);
@@ -279,7 +279,7 @@ Test(orphan_store, a_contact_in_an_open_transaction_is_waited_for_and_keeps_its_
     put_device(&world, "linked", 40);
     world.options.lock_timeout_ms = 30000;
     cm_test_sql(world.base.other, "BEGIN");
-    cm_test_sql(world.base.other, "SELECT FROM tenant_a.device_tombstones"); /* as an upsert does */
+    cm_test_sql(world.base.other, "SELECT FROM tenant_a.tombstones"); /* as an upsert does */
     link_a_device(&world);
     cr_assert(eq(int, pthread_create(&thread, NULL, wait_and_commit, &world), 0));
     RUNS(CM_OK);
@@ -296,7 +296,7 @@ Test(orphan_store, a_locked_tenant_is_transient_and_done_when_it_is_free)
     world.options.lock_timeout_ms = 1;
     world.options.lock_tries = 3;
     cm_test_sql(world.base.other, "BEGIN");
-    cm_test_sql(world.base.other, "SELECT FROM tenant_a.device_tombstones");
+    cm_test_sql(world.base.other, "SELECT FROM tenant_a.tombstones");
     RUNS(CM_TRANSIENT);
     cr_expect(eq(str, world.base.err.code, "55P03"));
     cr_expect(eq(i64, world.result.lock_waits, 3));
@@ -324,7 +324,7 @@ Test(orphan_store, a_batch_that_could_not_be_locked_is_tried_again_after_the_pac
     world.options.lock_timeout_ms = 1;
     world.on_pace = free_the_lock;
     cm_test_sql(world.base.other, "BEGIN");
-    cm_test_sql(world.base.other, "SELECT FROM tenant_a.device_tombstones");
+    cm_test_sql(world.base.other, "SELECT FROM tenant_a.tombstones");
     RUNS(CM_OK);
     cr_expect(eq(i64, world.result.lock_waits, 1));
     LEFT("");

@@ -153,7 +153,7 @@ Test(role, a_migration_grants_what_it_adds, .timeout = 60)
 {
     role_world_t world;
     open_prepared(&world);
-    cm_test_sql(world.pg, "DROP TABLE tenant_1.contact_tombstones, tenant_1.push_verdicts_held");
+    cm_test_sql(world.pg, "DROP TABLE tenant_1.push_verdicts_held");
     cm_test_sql(world.pg, "UPDATE " CM_TEST_ADMIN ".tenants SET schema_version = 1");
     {
         CM_CLEANUP(cm_pg_destroy) cm_pg_t *pg = role_session(&world, CM_ROLE_DDL);
@@ -216,10 +216,9 @@ Test(role, the_writer_registers_and_removes_devices, .timeout = 60)
         cr_assert(eq(int, cm_device_store_write(store, &tenant, 1, &world.err), CM_OK), "%s",
                   world.err.message);
         cr_expect(eq(int, item.result, CM_CHANGE_APPLIED));
-        must_not(pg, "DELETE FROM tenant_1.device_tombstones");
+        must_not(pg, "DELETE FROM tenant_1.tombstones");
     }
-    cr_expect(
-        eq(i64, cm_test_number(world.pg, "SELECT count(*) FROM tenant_1.device_tombstones"), 1));
+    cr_expect(eq(i64, cm_test_number(world.pg, "SELECT count(*) FROM tenant_1.tombstones"), 1));
     role_world_close(&world);
 }
 
@@ -248,20 +247,18 @@ Test(role, the_purger_locks_as_it_must_and_erases, .timeout = 60)
     open_prepared(&world);
     {
         CM_CLEANUP(cm_pg_destroy) cm_pg_t *pg = role_session(&world, CM_ROLE_PURGER);
-        must(pg, "BEGIN; LOCK TABLE tenant_1.devices IN ROW EXCLUSIVE MODE;"
-                 "LOCK TABLE tenant_1.device_tombstones, tenant_1.contact_tombstones,"
-                 " tenant_1.push_verdicts_held IN ACCESS EXCLUSIVE MODE;"
-                 "SELECT FROM " CM_TEST_ADMIN ".tenants WHERE id = '1' FOR KEY SHARE;"
-                 "INSERT INTO " CM_TEST_ADMIN ".erasure_key (key_id) VALUES ('k')"
-                 " ON CONFLICT DO NOTHING;"
-                 "INSERT INTO tenant_1.contact_tombstones VALUES ('\\x00', now())"
-                 " ON CONFLICT (contact_hash) DO UPDATE SET deleted_at = now();"
-                 "INSERT INTO tenant_1.device_tombstones VALUES ('a', 'c', now())"
-                 " ON CONFLICT (application_code, client_id) DO UPDATE SET removed_at = now();"
-                 "DELETE FROM tenant_1.devices WHERE contact_id = 1;"
-                 "UPDATE tenant_1.devices SET contact_id = NULL WHERE contact_id = 1;"
-                 "DELETE FROM tenant_1.push_verdicts_held WHERE client_id = 'c';"
-                 "DELETE FROM " CM_TEST_ADMIN ".dead_letters WHERE tenant = '1'; COMMIT");
+        must(pg,
+             "BEGIN; LOCK TABLE tenant_1.devices IN ROW EXCLUSIVE MODE;"
+             "LOCK TABLE tenant_1.tombstones, tenant_1.push_verdicts_held IN ACCESS EXCLUSIVE MODE;"
+             "SELECT FROM " CM_TEST_ADMIN ".tenants WHERE id = '1' FOR KEY SHARE;"
+             "INSERT INTO " CM_TEST_ADMIN ".erasure_key (key_id) VALUES ('k')"
+             " ON CONFLICT DO NOTHING;"
+             "INSERT INTO tenant_1.tombstones VALUES ('a', 'c', now())"
+             " ON CONFLICT (application_code, client_id) DO UPDATE SET removed_at = now();"
+             "DELETE FROM tenant_1.devices WHERE contact_id = 1;"
+             "UPDATE tenant_1.devices SET contact_id = NULL WHERE contact_id = 1;"
+             "DELETE FROM tenant_1.push_verdicts_held WHERE client_id = 'c';"
+             "DELETE FROM " CM_TEST_ADMIN ".dead_letters WHERE tenant = '1'; COMMIT");
         must_not(pg, "UPDATE " CM_TEST_ADMIN ".tenants SET state = 'deleted'");
         must_not(pg, "TRUNCATE tenant_1.devices");
     }

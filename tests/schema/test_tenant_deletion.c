@@ -161,13 +161,13 @@ Test(tenant_deletion, rows_are_counted_exactly_by_table)
     cm_test_tenant(world.pg, "42");
     cm_test_sql(world.pg, "INSERT INTO tenant_42.devices (application_code, client_id)"
                           " SELECT 'A', i::text FROM generate_series(1, 123) AS i");
-    cm_test_sql(world.pg, "INSERT INTO tenant_42.device_tombstones"
+    cm_test_sql(world.pg, "INSERT INTO tenant_42.tombstones"
                           " SELECT 'A', i::text, now() FROM generate_series(1, 45) AS i");
     cm_test_sql(world.pg, "CREATE TABLE tenant_42.\"by hand\" AS SELECT 1");
     cm_test_delete(world.pg, "42", 2000);
     CM_CLEANUP(cm_free)
     char *told = cm_test_rows(world.pg, "SELECT detail->'rows'->>'devices', detail->'rows'->>"
-                                        "'device_tombstones', detail->'rows'->>'by hand'"
+                                        "'tombstones', detail->'rows'->>'by hand'"
                                         " FROM " CM_TEST_ADMIN ".audit_log"
                                         " WHERE action = 'deletion-dropped'");
     cr_expect(eq(str, told, "123|45|1"));
@@ -245,7 +245,7 @@ Test(tenant_deletion, a_table_that_somebody_holds_is_transient_and_nothing_is_do
     cm_test_tenant(world.pg, "42");
     DOES(request(&world, "42", 2000), CM_DELETION_REQUESTED);
     cm_test_sql(other, "BEGIN");
-    cm_test_sql(other, "LOCK TABLE tenant_42.contact_tombstones IN ROW EXCLUSIVE MODE");
+    cm_test_sql(other, "LOCK TABLE tenant_42.push_verdicts_held IN ROW EXCLUSIVE MODE");
     cr_expect(eq(int, advance(&world, "42"), CM_TRANSIENT));
     cr_expect(eq(str, world.err.code, "55P03"));
     cr_expect(eq(i64, world.audit.head.position, 0));
@@ -316,7 +316,7 @@ Test(tenant_deletion, one_that_comes_behind_a_later_activation_erases_and_the_te
     CM_CLEANUP(cm_free)
     char *found = cm_test_rows(world.pg, "SELECT state, generation, name, (SELECT count(*) FROM"
                                          " tenant_42.devices), (SELECT count(*) FROM"
-                                         " tenant_42.device_tombstones WHERE client_id = '')"
+                                         " tenant_42.tombstones WHERE client_id = '')"
                                          " FROM " CM_TEST_ADMIN ".tenants");
     cr_expect(eq(str, found, "active|2|acme|0|1"));
     expect_told(&world, "42",

@@ -123,7 +123,7 @@ static cm_status_t write_device(session_t *self, int64_t event_ms, cm_error_t *e
     snprintf(sql, sizeof sql,
              "INSERT INTO tenant_%s.devices (application_code, client_id, device_at)"
              " SELECT 'A', '1', at FROM (SELECT 'epoch'::timestamptz + %d * interval '1 ms' AS at)"
-             " AS event WHERE NOT EXISTS (SELECT FROM tenant_%s.device_tombstones WHERE"
+             " AS event WHERE NOT EXISTS (SELECT FROM tenant_%s.tombstones WHERE"
              " (application_code, client_id) IN (('A', '1'), ('', '')) AND removed_at >= at)"
              " ON CONFLICT (application_code, client_id) DO NOTHING",
              self->tenant, (int)event_ms, self->tenant);

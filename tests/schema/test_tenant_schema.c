@@ -207,7 +207,7 @@ Test(tenant_schema, a_newer_activation_raises_the_generation)
 
 #define FENCES                                                                                     \
     "SELECT application_code, client_id, extract(epoch FROM removed_at)::integer"                  \
-    " FROM tenant_42.device_tombstones"
+    " FROM tenant_42.tombstones"
 
 Test(tenant_schema, a_new_generation_begins_with_a_fence_at_the_time_of_the_deletion)
 {
@@ -240,7 +240,7 @@ Test(tenant_schema, the_first_generation_has_no_fence)
     set_up(&world);
     DOES(activate(&world, "42", "", 3000), CM_TENANT_CHANGED);
     cr_expect(
-        eq(i64, cm_test_number(world.pg, "SELECT count(*) FROM tenant_42.device_tombstones"), 0));
+        eq(i64, cm_test_number(world.pg, "SELECT count(*) FROM tenant_42.tombstones"), 0));
     tear_down(&world);
 }
 

@@ -16,10 +16,8 @@
 enum {
     BUSY_MS = 1000, /* a lock, a time-out; and as much again by chance */
     SUSPENDED_MS = 30000,
-    BROKEN_MS = 60000,      /* the tenant's tables are not as we know them */
-    UNKNOWN_MS = 5000,      /* its activation may be behind; doubling */
-    UNKNOWN_MAX_MS = 60000, /* as long as the windows of the retry path together */
-    GIVE_UP_MS = 10 * 60000
+    BROKEN_MS = 60000, /* the tenant's tables are not as we know them */
+    UNKNOWN_MS = 5000  /* its tables are not there; the registry may know then */
 };
 
 typedef struct {
@@ -90,21 +88,17 @@ static void reject(job_t *job, size_t index, const cm_error_t *err)
                     &job->outcomes[index]);
 }
 
-/* A tenant that is not (yet) known: wait for it as long as the retry path does. */
 static void await_tenant(job_t *job, size_t index)
 {
     cm_error_t err = {0};
-    int64_t published_ms = job->batch->items[index].publish_ms;
-    int64_t age_ms = published_ms > 0 ? job->now_ms - published_ms : 0;
-    if (age_ms >= GIVE_UP_MS) {
-        cm_error_set(&err, CM_MISSING, "tenant-missing", "the tenant did not become active");
-        reject(job, index, &err);
+    cm_outcome_t *outcome = &job->outcomes[index];
+    if (cm_retry_await_tenant(&job->batch->items[index], job->now_ms, &job->self->random,
+                              &outcome->until_ms)) {
+        outcome->kind = CM_OUTCOME_DEFER;
         return;
     }
-    int64_t wait_ms = age_ms > UNKNOWN_MS ? age_ms : UNKNOWN_MS;
-    if (wait_ms > UNKNOWN_MAX_MS)
-        wait_ms = UNKNOWN_MAX_MS;
-    defer(job, index, wait_ms / 2);
+    cm_error_set(&err, CM_MISSING, "tenant-missing", "the tenant did not become active");
+    reject(job, index, &err);
 }
 
 static void settle_by_state(job_t *job, size_t index, cm_tenant_state_t state)
@@ -136,7 +130,7 @@ static void settle_failure(job_t *job, size_t index, const cm_error_t *err)
     else
         defer(job, index,
               err->status == CM_MISCONFIGURED ? BROKEN_MS
-              : err->status == CM_MISSING     ? UNKNOWN_MS /* then the registry may know */
+              : err->status == CM_MISSING     ? UNKNOWN_MS
                                               : BUSY_MS);
 }
 

@@ -17,9 +17,7 @@
 enum {
     SUSPENDED_MS = 30000,
     DEFER_MIN_MS = 1000,
-    DEFER_MAX_MS = 60000,
     DEFER_JITTER_MS = 4000,
-    MISSING_MS = 10 * 60000,   /* how long a tenant may be on its way: the span of the retries */
     SINCE_MIN_MS = 10 * 60000, /* take back at least this, for what another instance applied */
     NEWEST = 10,               /* ... and so many times brake_min, however long ago */
     TOTALS_MS = 10000,         /* between two looks at all brakes */
@@ -158,7 +156,7 @@ static void settle_all(batch_t *batch, cm_push_tenant_t *tenant, cm_outcome_kind
     }
 }
 
-/* Its activation may be on its way: wait, the longer the older the message. */
+/* Its activation may be on its way. */
 static void settle_absent(batch_t *batch, cm_push_tenant_t *tenant, cm_tenant_state_t state)
 {
     cm_error_t err = {0};
@@ -166,10 +164,10 @@ static void settle_absent(batch_t *batch, cm_push_tenant_t *tenant, cm_tenant_st
     tenant->settled = true;
     for (size_t i = 0; i < tenant->count; i++) {
         const cm_push_entry_t *entry = tenant->entries[i];
-        int64_t age_ms = batch->now_ms - batch->batch->items[entry->index].publish_ms;
-        int64_t delay_ms = age_ms / 2 < DEFER_MIN_MS ? DEFER_MIN_MS : age_ms / 2;
-        if (age_ms < MISSING_MS)
-            defer(batch, entry, delay_ms < DEFER_MAX_MS ? delay_ms : DEFER_MAX_MS);
+        int64_t *until_ms = &batch->outcomes[entry->index].until_ms;
+        if (cm_retry_await_tenant(&batch->batch->items[entry->index], batch->now_ms,
+                                  &batch->self->random, until_ms))
+            decide(batch, entry, CM_OUTCOME_DEFER);
         else
             reject(batch, entry, entry->status == CM_OK ? &err : entry->failure);
     }

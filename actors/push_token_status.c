@@ -2,7 +2,7 @@
 #include "actors/push_brake.h"
 #include "actors/push_token_job.h"
 #include "actors/push_token_metrics.h"
-#include "actors/subworker.h"
+#include "actors/rejections.h"
 #include "actors/tenant_directory.h"
 #include "proto/retry.h"
 #include "runtime/cleanup.h"
@@ -46,6 +46,7 @@ typedef struct { /* a batch on its way */
     cm_outcome_t *outcomes;
     cm_arena_t *arena;
     cm_push_job_t job;
+    cm_rejections_t rejections;
     int64_t now_ms, mono_ms;
 } batch_t;
 
@@ -99,12 +100,7 @@ static void defer(batch_t *batch, const cm_push_entry_t *entry, int64_t delay_ms
 
 static void reject(batch_t *batch, const cm_push_entry_t *entry, const cm_error_t *err)
 {
-    char topic[CM_TOPIC_NAME_MAX];
-    cm_subscription_topic(batch->batch->subscription, batch->self->args->options->broker.prefix,
-                          topic);
-    cm_str_t kept = cm_arena_copy(batch->arena, cm_str(topic));
-    cm_retry_reject(&batch->batch->items[entry->index], kept.ptr, err, batch->now_ms, batch->arena,
-                    &batch->outcomes[entry->index]);
+    cm_rejections_add(&batch->rejections, entry->index, entry->event.tenant, err);
 }
 
 static void count(batch_t *batch, const cm_push_entry_t *entry, cm_push_result_t result)
@@ -122,16 +118,11 @@ static void log_failure(batch_t *batch, const char *tenant, const cm_error_t *er
                cm_status_name(err->status), err->code, withheld, err->message);
 }
 
-/* One that cannot be read, or changes no token. */
+/* One that changes no token. */
 static void settle_without_write(batch_t *batch, const cm_push_entry_t *entry)
 {
     const cm_push_answer_t *answer = &entry->event.answer;
     unsigned withheld = 0;
-    if (entry->status != CM_OK) {
-        log_failure(batch, entry->event.tenant, entry->failure);
-        reject(batch, entry, entry->failure);
-        return;
-    }
     decide(batch, entry, CM_OUTCOME_STALE);
     count(batch, entry, CM_PUSH_RESULT_IGNORED);
     if (entry->judgement.verdict == CM_PUSH_VERDICT_UNKNOWN &&
@@ -346,6 +337,27 @@ static const cm_error_t *first_failure(const cm_push_tenant_t *tenant)
     return NULL;
 }
 
+/* Why it is to be rejected: it cannot be read, or the database refuses it; NULL: it is not. */
+static const cm_error_t *fault_of(const cm_push_entry_t *entry)
+{
+    if (entry->status != CM_OK)
+        return entry->failure;
+    bool is_refused = entry->verdict && entry->verdict->result == CM_TOKEN_FAILED &&
+                      entry->verdict->error->status == CM_PERMANENT;
+    return is_refused ? entry->verdict->error : NULL;
+}
+
+static void reject_faulty(batch_t *batch, cm_push_entry_t *const *entries, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const cm_error_t *fault = fault_of(entries[i]);
+        if (!fault)
+            continue;
+        log_failure(batch, entries[i]->event.tenant, fault);
+        reject(batch, entries[i], fault);
+    }
+}
+
 static void settle_entry(batch_t *batch, const cm_push_tenant_t *tenant,
                          const cm_push_entry_t *entry)
 {
@@ -357,6 +369,8 @@ static void settle_entry(batch_t *batch, const cm_push_tenant_t *tenant,
                                                [CM_TOKEN_HELD] = CM_PUSH_RESULT_HELD,
                                                [CM_TOKEN_STALE] = CM_PUSH_RESULT_STALE,
                                                [CM_TOKEN_DUPLICATE] = CM_PUSH_RESULT_DUPLICATE};
+    if (fault_of(entry))
+        return;
     if (!entry->verdict) {
         settle_without_write(batch, entry);
         return;
@@ -367,10 +381,7 @@ static void settle_entry(batch_t *batch, const cm_push_tenant_t *tenant,
         return;
     }
     log_failure(batch, tenant->id, entry->verdict->error);
-    if (entry->verdict->error->status == CM_PERMANENT)
-        reject(batch, entry, entry->verdict->error);
-    else
-        defer(batch, entry, DEFER_MIN_MS);
+    defer(batch, entry, DEFER_MIN_MS);
 }
 
 /* A tenant that failed as a whole. */
@@ -428,6 +439,13 @@ static cm_status_t settle(batch_t *batch, cm_error_t *err)
     for (size_t i = 0; status == CM_OK && i < job->tenant_count; i++)
         if (!job->tenants[i].settled)
             status = settle_failed(batch, &job->tenants[i], err);
+    for (size_t i = 0; status == CM_OK && i < job->tenant_count; i++)
+        if (!job->tenants[i].settled)
+            reject_faulty(batch, job->tenants[i].entries, job->tenants[i].count);
+    if (status == CM_OK) {
+        reject_faulty(batch, job->order, job->without_tenant);
+        status = cm_rejections_settle(&batch->rejections, batch->pg, err);
+    }
     for (size_t i = 0; status == CM_OK && i < job->tenant_count; i++) {
         cm_push_tenant_t *tenant = &job->tenants[i];
         if (tenant->written)
@@ -435,8 +453,6 @@ static cm_status_t settle(batch_t *batch, cm_error_t *err)
         for (size_t k = 0; !tenant->settled && k < tenant->count; k++)
             settle_entry(batch, tenant, tenant->entries[k]);
     }
-    for (size_t i = 0; status == CM_OK && i < job->without_tenant; i++)
-        settle_without_write(batch, job->order[i]);
     return status;
 }
 
@@ -462,11 +478,16 @@ static cm_status_t updater_handle(void *state, cm_pg_t *pg, const cm_delivery_ba
                                   cm_outcome_t *outcomes, cm_arena_t *arena, cm_error_t *err)
 {
     cm_error_t ignored = {0};
-    batch_t batch = {.self = state,
+    updater_t *self = state;
+    batch_t batch = {.self = self,
                      .pg = pg,
                      .batch = deliveries,
                      .outcomes = outcomes,
                      .arena = arena,
+                     .rejections = {.args = self->args,
+                                    .batch = deliveries,
+                                    .outcomes = outcomes,
+                                    .arena = arena},
                      .now_ms = cm_clock_epoch_ms(),
                      .mono_ms = cm_clock_mono_ms()};
     cm_push_job_load(&batch.job, deliveries, batch.now_ms, arena);

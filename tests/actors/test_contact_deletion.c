@@ -1,6 +1,7 @@
 /* fakes: contact_store tenant_registry pg */
 #include "actors/contact_deletion.h"
 #include "proto/attributes.h"
+#include "runtime/cleanup.h"
 #include "runtime/clock.h"
 #include "tests/fakes/fake_contact_store.h"
 #include "tests/fakes/fake_pg.h"
@@ -83,6 +84,27 @@ Test(contact_deletion, a_malformed_one_is_rejected_alone)
     cr_expect(cm_str_is(cm_mesh_attribute(&frame.items[0], CM_ATTRIBUTE_ERROR_CODE), "malformed"));
     cr_expect(cm_str_is(cm_mesh_attribute(&frame.items[0], CM_ATTRIBUTE_ORIGIN_TOPIC),
                         "t.contact-deletion"));
+    cm_mesh_stop(&mesh);
+}
+
+/* Asked after the deletions, so that no belief of the batch counts. */
+Test(contact_deletion, of_a_deleted_tenant_nothing_malformed_or_refused_is_rejected)
+{
+    static const cm_tenant_state_t states[] = {CM_TENANT_DELETING, CM_TENANT_DELETED};
+    cm_subworker_mesh_t mesh;
+    cm_outcome_frame_t frame;
+    start(&mesh);
+    for (size_t i = 0; i < CM_LENGTH(states); i++) {
+        atomic_store(&fake_tenant_registry.state, states[i]);
+        cm_mesh_add(&mesh, "{\"customerId\":\"x\",\"contactId\":null,\"deletedAt\":1}", NULL, 0);
+        cm_mesh_add(&mesh, "{", &(cm_attribute_t){CM_STR("customerId"), CM_STR("x")}, 1);
+        cm_mesh_add(&mesh, "{", NULL, 0);
+        add(&mesh, "a", 5, 1000);
+        expect_kinds(
+            &mesh,
+            KINDS(CM_OUTCOME_DROPPED, CM_OUTCOME_DROPPED, CM_OUTCOME_REJECT, CM_OUTCOME_REJECT),
+            &frame);
+    }
     cm_mesh_stop(&mesh);
 }
 

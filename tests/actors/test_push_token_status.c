@@ -143,6 +143,28 @@ Test(push_token_status, all_of_a_deleted_tenant_is_dropped_what_cannot_be_read_t
     cm_mesh_stop(&mesh);
 }
 
+Test(push_token_status, before_a_reject_the_registry_is_asked_whatever_was_believed, .timeout = 20)
+{
+    cm_subworker_mesh_t mesh;
+    cm_outcome_frame_t frame;
+    atomic_store(&fake_tenant_registry.state, CM_TENANT_ACTIVE);
+    start(&mesh);
+    add_judged(&mesh, "x", "applied", "invalid"); /* believed active from now on */
+    hand_over(&mesh, &frame);
+    atomic_store(&fake_tenant_registry.state, CM_TENANT_DELETED);
+    cm_mesh_add(&mesh, "{\"customerId\":\"x\"}", NULL, 0);
+    cm_mesh_add(&mesh, "{", &(cm_attribute_t){CM_STR("customerId"), CM_STR("x")}, 1);
+    add_judged(&mesh, "x", "bad", "invalid");
+    add_judged(&mesh, "a", "bad", "invalid");
+    cm_mesh_add(&mesh, "{", NULL, 0);
+    hand_over(&mesh, &frame);
+    for (size_t i = 0; i < 3; i++)
+        cr_expect(eq(int, frame.items[i].kind, CM_OUTCOME_DROPPED), "%d", (int)i);
+    cr_expect(eq(int, frame.items[3].kind, CM_OUTCOME_REJECT));
+    cr_expect(eq(int, frame.items[4].kind, CM_OUTCOME_REJECT));
+    cm_mesh_stop(&mesh);
+}
+
 Test(push_token_status, of_a_suspended_tenant_it_is_deferred, .timeout = 20)
 {
     atomic_store(&fake_tenant_registry.state, CM_TENANT_SUSPENDED);

@@ -458,7 +458,7 @@ static cm_status_t settle(batch_t *batch, cm_error_t *err)
 
 /* ---- the handler ---------------------------------------------------------------------------- */
 
-/* Brakes may go off by a command, or on by another instance: look now and then. */
+/* Brakes may go off by a command, or on by another instance: look now and then, between batches. */
 static cm_status_t updater_tick(void *state, cm_pg_t *pg, cm_error_t *err)
 {
     updater_t *self = state;
@@ -467,17 +467,21 @@ static cm_status_t updater_tick(void *state, cm_pg_t *pg, cm_error_t *err)
         return CM_OK;
     self->totals_ms = mono_ms + TOTALS_MS;
     cm_status_t status = cm_push_brake_totals(pg, self->admin_schema, &brakes, &held, err);
-    if (status != CM_OK)
-        return status;
-    cm_metric_set(self->metrics.brakes_on, (double)brakes);
-    cm_metric_set(self->metrics.held, (double)held);
+    if (status == CM_OK) {
+        cm_metric_set(self->metrics.brakes_on, (double)brakes);
+        cm_metric_set(self->metrics.held, (double)held);
+        return CM_OK;
+    }
+    if (status == CM_UNAVAILABLE || status == CM_MISCONFIGURED)
+        return status; /* the link's, which logs it */
+    cm_log(CM_LOG_WARN, self->args->name, "push brakes not counted",
+           "class=%s code=\"%s\" cause=\"%s\"", cm_status_name(status), err->code, err->message);
     return CM_OK;
 }
 
 static cm_status_t updater_handle(void *state, cm_pg_t *pg, const cm_delivery_batch_t *deliveries,
                                   cm_outcome_t *outcomes, cm_arena_t *arena, cm_error_t *err)
 {
-    cm_error_t ignored = {0};
     updater_t *self = state;
     batch_t batch = {.self = self,
                      .pg = pg,
@@ -496,10 +500,7 @@ static cm_status_t updater_handle(void *state, cm_pg_t *pg, const cm_delivery_ba
         status = write_tenants(&batch, err);
     if (status == CM_OK)
         status = settle(&batch, err);
-    if (status != CM_OK)
-        return status;
-    updater_tick(state, pg, &ignored); /* what is committed is done, whatever becomes of this */
-    return CM_OK;
+    return status;
 }
 
 void cm_push_token_status_actor(zsock_t *pipe, void *args)

@@ -1,5 +1,6 @@
 /* fakes: token_status_store push_brake_store tenant_registry pg */
 #include "actors/push_token_status.h"
+#include "runtime/cleanup.h"
 #include "runtime/clock.h"
 #include "tests/fakes/fake_pg.h"
 #include "tests/fakes/fake_tenant_registry.h"
@@ -9,6 +10,8 @@
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
 #include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 #define MINUTES_MS(n) ((n)*INT64_C(60000))
 
@@ -262,6 +265,51 @@ Test(push_token_status, brakes_are_looked_at_without_a_batch_too, .timeout = 20)
     start(&mesh);
     cm_mesh_await(&fake_token_status_store.totals, 1);
     cm_mesh_stop(&mesh);
+}
+
+/* Nothing ticks while draining: a look at them now would be the batch's. */
+Test(push_token_status, a_batch_does_not_wait_for_a_look_at_the_brakes, .timeout = 20)
+{
+    cm_subworker_mesh_t mesh;
+    cm_outcome_frame_t frame;
+    atomic_store(&fake_pg.refuses, CM_UNAVAILABLE);
+    cm_mesh_start(&mesh, "push-token-status", CM_SUBSCRIPTION_PUSH_TOKEN_STATUS,
+                  cm_push_token_status_actor, 60000);
+    zstr_send(mesh.actor, "DRAIN");
+    CM_CLEANUP(zstr_free) char *word = zstr_recv(mesh.actor);
+    cr_assert(eq(str, word, "DRAINED"));
+    atomic_store(&fake_pg.refuses, CM_OK);
+    cm_mesh_expect_ready(&mesh);
+    add_judged(&mesh, "a", "applied", "invalid");
+    hand_over(&mesh, &frame);
+    cr_expect(eq(int, frame.items[0].kind, CM_OUTCOME_APPLIED));
+    cm_mesh_stop(&mesh);
+    cr_expect(eq(int, atomic_load(&fake_token_status_store.totals), 0));
+}
+
+Test(push_token_status, a_look_at_the_brakes_that_fails_is_told_and_harms_nothing, .timeout = 20)
+{
+    cm_subworker_mesh_t mesh;
+    cm_outcome_frame_t frame;
+    char said[8192] = "";
+    int ends[2], stderr_was = dup(STDERR_FILENO);
+    cr_assert(zero(int, pipe(ends)));
+    dup2(ends[1], STDERR_FILENO);
+    close(ends[1]);
+    atomic_store(&fake_token_status_store.totals_failure, CM_TRANSIENT);
+    start(&mesh);
+    cm_mesh_await(&fake_token_status_store.totals, 1);
+    add_judged(&mesh, "a", "applied", "invalid");
+    hand_over(&mesh, &frame);
+    cr_expect(eq(int, frame.items[0].kind, CM_OUTCOME_APPLIED));
+    cm_mesh_stop(&mesh);
+    dup2(stderr_was, STDERR_FILENO);
+    close(stderr_was);
+    ssize_t len = read(ends[0], said, sizeof said - 1); /* far less than a pipe holds */
+    close(ends[0]);
+    cr_assert(gt(i64, (int64_t)len, 0));
+    cr_expect(strstr(said, "push brakes not counted") != NULL, "%s", said);
+    cr_expect(strstr(said, "57014") != NULL, "%s", said);
 }
 
 /* ---- the brake ------------------------------------------------------------------------------ */

@@ -1,11 +1,10 @@
 #include "actors/account_deletion.h"
-#include "actors/subworker.h"
+#include "actors/rejections.h"
 #include "proto/tenant_event.h"
 #include "runtime/cleanup.h"
 #include "runtime/clock.h"
 #include "runtime/log.h"
 #include "schema/tenant_deletion.h"
-#include "schema/tenant_registry.h"
 
 #include <string.h>
 
@@ -146,36 +145,12 @@ static cm_status_t delete_account(deletion_t *self, cm_pg_t *pg, const cm_delive
     return status == CM_UNAVAILABLE || status == CM_MISCONFIGURED ? status : CM_OK;
 }
 
-/* It names people: no dead letter may keep it when its customer is deleted. */
-static cm_status_t reject(deletion_t *self, cm_pg_t *pg, const cm_delivery_batch_t *batch,
-                          size_t index, const char (*tenant)[CM_TENANT_ID_MAX], cm_error_t *err,
-                          cm_outcome_t *outcome, cm_arena_t *arena)
-{
-    char topic[CM_TOPIC_NAME_MAX];
-    cm_error_t failure = {0};
-    cm_tenant_state_t state = CM_TENANT_ABSENT;
-    cm_status_t status =
-        **tenant ? cm_tenant_registry_states(pg, self->args->options->postgres.admin_schema, tenant,
-                                             1, &state, &failure)
-                 : CM_OK;
-    if (status != CM_OK) {
-        *err = failure;
-        return status;
-    }
-    if (state == CM_TENANT_DELETING || state == CM_TENANT_DELETED) {
-        outcome->kind = CM_OUTCOME_DROPPED;
-        return CM_OK;
-    }
-    cm_subscription_topic(batch->subscription, self->args->options->broker.prefix, topic);
-    cm_str_t kept = cm_arena_copy(arena, cm_str(topic));
-    cm_retry_reject(&batch->items[index], kept.ptr, err, cm_clock_epoch_ms(), arena, outcome);
-    return CM_OK;
-}
-
 static cm_status_t deletion_handle(void *state, cm_pg_t *pg, const cm_delivery_batch_t *batch,
                                    cm_outcome_t *outcomes, cm_arena_t *arena, cm_error_t *err)
 {
     deletion_t *self = state;
+    cm_rejections_t rejections = {
+        .args = self->args, .batch = batch, .outcomes = outcomes, .arena = arena};
     for (size_t i = 0; i < batch->count; i++) {
         char tenant[CM_TENANT_ID_MAX] = "";
         cm_status_t status =
@@ -186,17 +161,14 @@ static cm_status_t deletion_handle(void *state, cm_pg_t *pg, const cm_delivery_b
             continue;
         tell_failed(self, tenant, err);
         if (status == CM_PERMANENT) {
-            status = reject(self, pg, batch, i, (const char(*)[CM_TENANT_ID_MAX])tenant, err,
-                            &outcomes[i], arena);
-            if (status != CM_OK)
-                return status;
+            cm_rejections_add(&rejections, i, tenant, err);
         } else {
             outcomes[i].kind = CM_OUTCOME_DEFER;
             outcomes[i].until_ms = cm_clock_epoch_ms() + DEFER_MIN_MS +
                                    (int64_t)cm_random_below(&self->random, DEFER_JITTER_MS);
         }
     }
-    return CM_OK;
+    return cm_rejections_settle(&rejections, pg, err);
 }
 
 /* ---- the sweeper ---------------------------------------------------------------------------- */

@@ -1,5 +1,5 @@
 #include "actors/contact_deletion.h"
-#include "actors/subworker.h"
+#include "actors/rejections.h"
 #include "proto/contact_event.h"
 #include "proto/retry.h"
 #include "runtime/cleanup.h"
@@ -16,10 +16,8 @@
 enum {
     BUSY_MS = 1000, /* a lock, a time-out; and as much again by chance */
     SUSPENDED_MS = 30000,
-    BROKEN_MS = 60000,      /* the tenant's tables are not as we know them */
-    UNKNOWN_MS = 5000,      /* its activation may be behind; doubling */
-    UNKNOWN_MAX_MS = 60000, /* as long as the windows of the retry path together */
-    GIVE_UP_MS = 10 * 60000
+    BROKEN_MS = 60000, /* the tenant's tables are not as we know them */
+    UNKNOWN_MS = 5000  /* its tables are not there; the registry may know then */
 };
 
 typedef struct {
@@ -42,6 +40,7 @@ typedef struct {
     const cm_delivery_batch_t *batch;
     cm_outcome_t *outcomes;
     cm_arena_t *arena;
+    cm_rejections_t rejections;
     int64_t now_ms;
     entry_t *entries; /* sorted by tenant, contact, latest first */
     size_t count;
@@ -81,62 +80,49 @@ static void defer(job_t *job, size_t index, int64_t wait_ms)
     job->outcomes[index].until_ms = job->now_ms + wait_ms + (int64_t)chance;
 }
 
-static void reject(job_t *job, size_t index, const cm_error_t *err)
-{
-    char topic[CM_TOPIC_NAME_MAX];
-    cm_subscription_topic(job->batch->subscription, job->self->args->options->broker.prefix, topic);
-    cm_str_t kept = cm_arena_printf(job->arena, "%s", topic);
-    cm_retry_reject(&job->batch->items[index], kept.ptr, err, job->now_ms, job->arena,
-                    &job->outcomes[index]);
-}
-
-/* A tenant that is not (yet) known: wait for it as long as the retry path does. */
-static void await_tenant(job_t *job, size_t index)
+static void await_tenant(job_t *job, const entry_t *entry)
 {
     cm_error_t err = {0};
-    int64_t published_ms = job->batch->items[index].publish_ms;
-    int64_t age_ms = published_ms > 0 ? job->now_ms - published_ms : 0;
-    if (age_ms >= GIVE_UP_MS) {
-        cm_error_set(&err, CM_MISSING, "tenant-missing", "the tenant did not become active");
-        reject(job, index, &err);
+    cm_outcome_t *outcome = &job->outcomes[entry->index];
+    if (cm_retry_await_tenant(&job->batch->items[entry->index], job->now_ms, &job->self->random,
+                              &outcome->until_ms)) {
+        outcome->kind = CM_OUTCOME_DEFER;
         return;
     }
-    int64_t wait_ms = age_ms > UNKNOWN_MS ? age_ms : UNKNOWN_MS;
-    if (wait_ms > UNKNOWN_MAX_MS)
-        wait_ms = UNKNOWN_MAX_MS;
-    defer(job, index, wait_ms / 2);
+    cm_error_set(&err, CM_MISSING, "tenant-missing", "the tenant did not become active");
+    cm_rejections_add(&job->rejections, entry->index, entry->event.tenant, &err);
 }
 
-static void settle_by_state(job_t *job, size_t index, cm_tenant_state_t state)
+static void settle_by_state(job_t *job, const entry_t *entry, cm_tenant_state_t state)
 {
     switch (state) {
     case CM_TENANT_ACTIVE:
         break;
     case CM_TENANT_SUSPENDED:
-        defer(job, index, SUSPENDED_MS);
+        defer(job, entry->index, SUSPENDED_MS);
         break;
     case CM_TENANT_UNREADY:
-        defer(job, index, BROKEN_MS);
+        defer(job, entry->index, BROKEN_MS);
         break;
     case CM_TENANT_DELETING:
     case CM_TENANT_DELETED:
-        job->outcomes[index].kind = CM_OUTCOME_DROPPED;
+        job->outcomes[entry->index].kind = CM_OUTCOME_DROPPED;
         break;
     case CM_TENANT_ABSENT:
     case CM_TENANT_ACTIVATING:
-        await_tenant(job, index);
+        await_tenant(job, entry);
         break;
     }
 }
 
-static void settle_failure(job_t *job, size_t index, const cm_error_t *err)
+static void settle_failure(job_t *job, const entry_t *entry, const cm_error_t *err)
 {
     if (err->status == CM_PERMANENT)
-        reject(job, index, err);
+        cm_rejections_add(&job->rejections, entry->index, entry->event.tenant, err);
     else
-        defer(job, index,
+        defer(job, entry->index,
               err->status == CM_MISCONFIGURED ? BROKEN_MS
-              : err->status == CM_MISSING     ? UNKNOWN_MS /* then the registry may know */
+              : err->status == CM_MISSING     ? UNKNOWN_MS
                                               : BUSY_MS);
 }
 
@@ -145,7 +131,7 @@ static void settle_written(job_t *job, const entry_t *entry)
     cm_outcome_t *outcome = &job->outcomes[entry->index];
     const cm_contact_item_t *item = entry->item;
     if (item->result == CM_CONTACT_FAILED)
-        settle_failure(job, entry->index, &item->error);
+        settle_failure(job, entry, &item->error);
     else if (!entry->decides)
         outcome->kind =
             entry->event.deleted_ms == item->deleted_ms ? CM_OUTCOME_DUPLICATE : CM_OUTCOME_STALE;
@@ -181,7 +167,7 @@ static void decode_all(job_t *job)
                                        &entry->event, &err) == CM_OK)
             job->count++;
         else
-            reject(job, i, &err);
+            cm_rejections_add(&job->rejections, i, entry->event.tenant, &err);
     }
     qsort(job->entries, job->count, sizeof *job->entries, by_tenant_contact_time);
 }
@@ -232,7 +218,7 @@ static void group(job_t *job)
         if (job->states[state] == CM_TENANT_ACTIVE)
             take(job, entry, &next);
         else
-            settle_by_state(job, entry->index, job->states[state]);
+            settle_by_state(job, entry, job->states[state]);
     }
 }
 
@@ -279,11 +265,13 @@ static cm_status_t deleter_handle(void *state, cm_pg_t *pg, const cm_delivery_ba
                                   cm_outcome_t *outcomes, cm_arena_t *arena, cm_error_t *err)
 {
     deleter_t *self = state;
-    job_t job = {.self = self,
-                 .batch = batch,
-                 .outcomes = outcomes,
-                 .arena = arena,
-                 .now_ms = cm_clock_epoch_ms()};
+    job_t job = {
+        .self = self,
+        .batch = batch,
+        .outcomes = outcomes,
+        .arena = arena,
+        .rejections = {.args = self->args, .batch = batch, .outcomes = outcomes, .arena = arena},
+        .now_ms = cm_clock_epoch_ms()};
     if (!self->key_checked) {
         cm_status_t status =
             cm_erasure_key_check(pg, self->place.admin_schema, self->place.erasure_key, err);
@@ -292,7 +280,8 @@ static cm_status_t deleter_handle(void *state, cm_pg_t *pg, const cm_delivery_ba
         self->key_checked = true;
     }
     decode_all(&job);
-    return job.count > 0 ? delete_all(&job, pg, err) : CM_OK;
+    cm_status_t status = job.count > 0 ? delete_all(&job, pg, err) : CM_OK;
+    return status == CM_OK ? cm_rejections_settle(&job.rejections, pg, err) : status;
 }
 
 void cm_contact_deletion_actor(zsock_t *pipe, void *args)

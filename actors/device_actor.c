@@ -30,7 +30,7 @@ typedef struct {
     int64_t begun_us;
     cm_log_limit_t failure_log;
     cm_metric_t *seconds, *statements, *isolations, *parked, *unclassified;
-    char (*ids)[CM_TENANT_ID_MAX]; /* scratch of resolve(), as many as a batch had tenants */
+    char (*ids)[CM_TENANT_ID_MAX]; /* scratch, as many as a batch had tenants: see resolve() */
     cm_tenant_state_t *states;
     size_t scratch_cap;
     cm_device_store_stats_t told; /* store figures already in the metrics */
@@ -192,16 +192,31 @@ static bool has_failed(const cm_store_tenant_t *store)
 }
 
 /* A tenant whose write failed may have been deleted since it was looked up, and nothing of it may
- * go to the errors topic then: ask the registry anew. */
-static cm_status_t settle_if_deleted(device_actor_t *self, cm_job_tenant_t *tenant, cm_error_t *err)
+ * go to the errors topic then: ask the registry anew, for all of them at once. */
+static cm_status_t settle_deleted(device_actor_t *self, cm_error_t *err)
 {
-    cm_tenant_state_t state = CM_TENANT_ABSENT;
-    const char(*id)[CM_TENANT_ID_MAX] = (const char(*)[CM_TENANT_ID_MAX])tenant->store.tenant;
-    cm_tenant_directory_doubt(self->directory, tenant->store.tenant);
-    cm_status_t status =
-        cm_tenant_directory_states(self->directory, self->link.pg, id, 1, &state, err);
-    if (status == CM_OK && (state == CM_TENANT_DELETING || state == CM_TENANT_DELETED))
-        settle_by_state(self, tenant, state);
+    cm_device_job_t *job = self->current;
+    size_t count = 0, asked = 0;
+    for (size_t i = 0; i < job->tenant_count; i++) {
+        const cm_job_tenant_t *tenant = &job->tenants[i];
+        if (tenant->settled || !has_failed(&tenant->store))
+            continue;
+        cm_tenant_directory_doubt(self->directory, tenant->store.tenant);
+        memcpy(self->ids[count++], tenant->store.tenant, sizeof *self->ids);
+    }
+    if (count == 0)
+        return CM_OK;
+    cm_status_t status = cm_tenant_directory_states(self->directory, self->link.pg,
+                                                    (const char(*)[CM_TENANT_ID_MAX])self->ids,
+                                                    count, self->states, err);
+    for (size_t i = 0; status == CM_OK && asked < count; i++) {
+        cm_job_tenant_t *tenant = &job->tenants[i];
+        if (strcmp(tenant->store.tenant, self->ids[asked]) != 0)
+            continue;
+        cm_tenant_state_t state = self->states[asked++];
+        if (state == CM_TENANT_DELETING || state == CM_TENANT_DELETED)
+            settle_by_state(self, tenant, state);
+    }
     return status;
 }
 
@@ -209,11 +224,6 @@ static cm_status_t settle_if_deleted(device_actor_t *self, cm_job_tenant_t *tena
 static cm_status_t settle_failures(device_actor_t *self, cm_job_tenant_t *tenant, cm_error_t *err)
 {
     cm_device_job_t *job = self->current;
-    cm_status_t asked = CM_OK;
-    if (has_failed(&tenant->store))
-        asked = settle_if_deleted(self, tenant, err);
-    if (asked != CM_OK || tenant->settled)
-        return asked;
     for (uint32_t i = tenant->first; i != CM_JOB_END; i = job->entries[i].next) {
         cm_job_entry_t *entry = &job->entries[i];
         if (entry->decided || !entry->item || entry->item->result != CM_CHANGE_FAILED)
@@ -253,9 +263,9 @@ static void database_away(device_actor_t *self, cm_status_t status, const cm_err
 static void written(device_actor_t *self)
 {
     cm_error_t err = {0};
-    cm_status_t status = CM_OK;
     cm_crash_point("after-commit");
     cm_device_job_written(self->current);
+    cm_status_t status = settle_deleted(self, &err);
     for (size_t i = 0; status == CM_OK && i < self->current->tenant_count; i++) {
         cm_job_tenant_t *tenant = &self->current->tenants[i];
         if (!tenant->settled)

@@ -91,13 +91,10 @@ void cm_device_job_fail(cm_device_job_t *self, cm_job_tenant_t *tenant, cm_devic
 static bool keep_malformed(cm_device_job_t *self, size_t index, const char *tenant,
                            const cm_error_t *err, event_t *event)
 {
-    const cm_delivery_t *delivery = &self->batch.items[index];
-    cm_str_t named =
-        cm_attribute_get(delivery->attributes, delivery->attribute_count, CM_ATTRIBUTE_CUSTOMER_ID);
     *event = (event_t){.index = (uint32_t)index, .next = CM_JOB_END, .malformed = true};
     if (*tenant)
         memcpy(event->tenant, tenant, sizeof event->tenant);
-    else if (!named.ptr || cm_tenant_id_canonical(named, event->tenant, NULL) != CM_OK)
+    else if (!cm_delivery_tenant(&self->batch.items[index], event->tenant))
         return false;
     cm_error_t *kept = cm_arena_alloc(self->arena, sizeof *kept);
     *kept = *err;

@@ -2,7 +2,7 @@
 #include "actors/push_brake.h"
 #include "actors/push_token_job.h"
 #include "actors/push_token_metrics.h"
-#include "actors/subworker.h"
+#include "actors/rejections.h"
 #include "actors/tenant_directory.h"
 #include "proto/retry.h"
 #include "runtime/cleanup.h"
@@ -17,9 +17,7 @@
 enum {
     SUSPENDED_MS = 30000,
     DEFER_MIN_MS = 1000,
-    DEFER_MAX_MS = 60000,
     DEFER_JITTER_MS = 4000,
-    MISSING_MS = 10 * 60000,   /* how long a tenant may be on its way: the span of the retries */
     SINCE_MIN_MS = 10 * 60000, /* take back at least this, for what another instance applied */
     NEWEST = 10,               /* ... and so many times brake_min, however long ago */
     TOTALS_MS = 10000,         /* between two looks at all brakes */
@@ -48,6 +46,7 @@ typedef struct { /* a batch on its way */
     cm_outcome_t *outcomes;
     cm_arena_t *arena;
     cm_push_job_t job;
+    cm_rejections_t rejections;
     int64_t now_ms, mono_ms;
 } batch_t;
 
@@ -101,12 +100,7 @@ static void defer(batch_t *batch, const cm_push_entry_t *entry, int64_t delay_ms
 
 static void reject(batch_t *batch, const cm_push_entry_t *entry, const cm_error_t *err)
 {
-    char topic[CM_TOPIC_NAME_MAX];
-    cm_subscription_topic(batch->batch->subscription, batch->self->args->options->broker.prefix,
-                          topic);
-    cm_str_t kept = cm_arena_copy(batch->arena, cm_str(topic));
-    cm_retry_reject(&batch->batch->items[entry->index], kept.ptr, err, batch->now_ms, batch->arena,
-                    &batch->outcomes[entry->index]);
+    cm_rejections_add(&batch->rejections, entry->index, entry->event.tenant, err);
 }
 
 static void count(batch_t *batch, const cm_push_entry_t *entry, cm_push_result_t result)
@@ -124,16 +118,11 @@ static void log_failure(batch_t *batch, const char *tenant, const cm_error_t *er
                cm_status_name(err->status), err->code, withheld, err->message);
 }
 
-/* One that cannot be read, or changes no token. */
+/* One that changes no token. */
 static void settle_without_write(batch_t *batch, const cm_push_entry_t *entry)
 {
     const cm_push_answer_t *answer = &entry->event.answer;
     unsigned withheld = 0;
-    if (entry->status != CM_OK) {
-        log_failure(batch, entry->event.tenant, entry->failure);
-        reject(batch, entry, entry->failure);
-        return;
-    }
     decide(batch, entry, CM_OUTCOME_STALE);
     count(batch, entry, CM_PUSH_RESULT_IGNORED);
     if (entry->judgement.verdict == CM_PUSH_VERDICT_UNKNOWN &&
@@ -158,7 +147,7 @@ static void settle_all(batch_t *batch, cm_push_tenant_t *tenant, cm_outcome_kind
     }
 }
 
-/* Its activation may be on its way: wait, the longer the older the message. */
+/* Its activation may be on its way. */
 static void settle_absent(batch_t *batch, cm_push_tenant_t *tenant, cm_tenant_state_t state)
 {
     cm_error_t err = {0};
@@ -166,10 +155,10 @@ static void settle_absent(batch_t *batch, cm_push_tenant_t *tenant, cm_tenant_st
     tenant->settled = true;
     for (size_t i = 0; i < tenant->count; i++) {
         const cm_push_entry_t *entry = tenant->entries[i];
-        int64_t age_ms = batch->now_ms - batch->batch->items[entry->index].publish_ms;
-        int64_t delay_ms = age_ms / 2 < DEFER_MIN_MS ? DEFER_MIN_MS : age_ms / 2;
-        if (age_ms < MISSING_MS)
-            defer(batch, entry, delay_ms < DEFER_MAX_MS ? delay_ms : DEFER_MAX_MS);
+        int64_t *until_ms = &batch->outcomes[entry->index].until_ms;
+        if (cm_retry_await_tenant(&batch->batch->items[entry->index], batch->now_ms,
+                                  &batch->self->random, until_ms))
+            decide(batch, entry, CM_OUTCOME_DEFER);
         else
             reject(batch, entry, entry->status == CM_OK ? &err : entry->failure);
     }
@@ -348,6 +337,27 @@ static const cm_error_t *first_failure(const cm_push_tenant_t *tenant)
     return NULL;
 }
 
+/* Why it is to be rejected: it cannot be read, or the database refuses it; NULL: it is not. */
+static const cm_error_t *fault_of(const cm_push_entry_t *entry)
+{
+    if (entry->status != CM_OK)
+        return entry->failure;
+    bool is_refused = entry->verdict && entry->verdict->result == CM_TOKEN_FAILED &&
+                      entry->verdict->error->status == CM_PERMANENT;
+    return is_refused ? entry->verdict->error : NULL;
+}
+
+static void reject_faulty(batch_t *batch, cm_push_entry_t *const *entries, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const cm_error_t *fault = fault_of(entries[i]);
+        if (!fault)
+            continue;
+        log_failure(batch, entries[i]->event.tenant, fault);
+        reject(batch, entries[i], fault);
+    }
+}
+
 static void settle_entry(batch_t *batch, const cm_push_tenant_t *tenant,
                          const cm_push_entry_t *entry)
 {
@@ -359,6 +369,8 @@ static void settle_entry(batch_t *batch, const cm_push_tenant_t *tenant,
                                                [CM_TOKEN_HELD] = CM_PUSH_RESULT_HELD,
                                                [CM_TOKEN_STALE] = CM_PUSH_RESULT_STALE,
                                                [CM_TOKEN_DUPLICATE] = CM_PUSH_RESULT_DUPLICATE};
+    if (fault_of(entry))
+        return;
     if (!entry->verdict) {
         settle_without_write(batch, entry);
         return;
@@ -369,10 +381,7 @@ static void settle_entry(batch_t *batch, const cm_push_tenant_t *tenant,
         return;
     }
     log_failure(batch, tenant->id, entry->verdict->error);
-    if (entry->verdict->error->status == CM_PERMANENT)
-        reject(batch, entry, entry->verdict->error);
-    else
-        defer(batch, entry, DEFER_MIN_MS);
+    defer(batch, entry, DEFER_MIN_MS);
 }
 
 /* A tenant that failed as a whole. */
@@ -430,6 +439,13 @@ static cm_status_t settle(batch_t *batch, cm_error_t *err)
     for (size_t i = 0; status == CM_OK && i < job->tenant_count; i++)
         if (!job->tenants[i].settled)
             status = settle_failed(batch, &job->tenants[i], err);
+    for (size_t i = 0; status == CM_OK && i < job->tenant_count; i++)
+        if (!job->tenants[i].settled)
+            reject_faulty(batch, job->tenants[i].entries, job->tenants[i].count);
+    if (status == CM_OK) {
+        reject_faulty(batch, job->order, job->without_tenant);
+        status = cm_rejections_settle(&batch->rejections, batch->pg, err);
+    }
     for (size_t i = 0; status == CM_OK && i < job->tenant_count; i++) {
         cm_push_tenant_t *tenant = &job->tenants[i];
         if (tenant->written)
@@ -437,14 +453,12 @@ static cm_status_t settle(batch_t *batch, cm_error_t *err)
         for (size_t k = 0; !tenant->settled && k < tenant->count; k++)
             settle_entry(batch, tenant, tenant->entries[k]);
     }
-    for (size_t i = 0; status == CM_OK && i < job->without_tenant; i++)
-        settle_without_write(batch, job->order[i]);
     return status;
 }
 
 /* ---- the handler ---------------------------------------------------------------------------- */
 
-/* Brakes may go off by a command, or on by another instance: look now and then. */
+/* Brakes may go off by a command, or on by another instance: look now and then, between batches. */
 static cm_status_t updater_tick(void *state, cm_pg_t *pg, cm_error_t *err)
 {
     updater_t *self = state;
@@ -453,22 +467,31 @@ static cm_status_t updater_tick(void *state, cm_pg_t *pg, cm_error_t *err)
         return CM_OK;
     self->totals_ms = mono_ms + TOTALS_MS;
     cm_status_t status = cm_push_brake_totals(pg, self->admin_schema, &brakes, &held, err);
-    if (status != CM_OK)
-        return status;
-    cm_metric_set(self->metrics.brakes_on, (double)brakes);
-    cm_metric_set(self->metrics.held, (double)held);
+    if (status == CM_OK) {
+        cm_metric_set(self->metrics.brakes_on, (double)brakes);
+        cm_metric_set(self->metrics.held, (double)held);
+        return CM_OK;
+    }
+    if (status == CM_UNAVAILABLE || status == CM_MISCONFIGURED)
+        return status; /* the link's, which logs it */
+    cm_log(CM_LOG_WARN, self->args->name, "push brakes not counted",
+           "class=%s code=\"%s\" cause=\"%s\"", cm_status_name(status), err->code, err->message);
     return CM_OK;
 }
 
 static cm_status_t updater_handle(void *state, cm_pg_t *pg, const cm_delivery_batch_t *deliveries,
                                   cm_outcome_t *outcomes, cm_arena_t *arena, cm_error_t *err)
 {
-    cm_error_t ignored = {0};
-    batch_t batch = {.self = state,
+    updater_t *self = state;
+    batch_t batch = {.self = self,
                      .pg = pg,
                      .batch = deliveries,
                      .outcomes = outcomes,
                      .arena = arena,
+                     .rejections = {.args = self->args,
+                                    .batch = deliveries,
+                                    .outcomes = outcomes,
+                                    .arena = arena},
                      .now_ms = cm_clock_epoch_ms(),
                      .mono_ms = cm_clock_mono_ms()};
     cm_push_job_load(&batch.job, deliveries, batch.now_ms, arena);
@@ -477,10 +500,7 @@ static cm_status_t updater_handle(void *state, cm_pg_t *pg, const cm_delivery_ba
         status = write_tenants(&batch, err);
     if (status == CM_OK)
         status = settle(&batch, err);
-    if (status != CM_OK)
-        return status;
-    updater_tick(state, pg, &ignored); /* what is committed is done, whatever becomes of this */
-    return CM_OK;
+    return status;
 }
 
 void cm_push_token_status_actor(zsock_t *pipe, void *args)

@@ -1,10 +1,12 @@
 #include "actors/tenant_activator.h"
-#include "actors/subworker.h"
+#include "actors/rejections.h"
 #include "proto/tenant_event.h"
 #include "runtime/cleanup.h"
 #include "runtime/clock.h"
 #include "runtime/log.h"
 #include "schema/tenant_schema.h"
+
+#include <string.h>
 
 enum { DEFER_MIN_MS = 1000, DEFER_JITTER_MS = 4000 };
 
@@ -29,13 +31,15 @@ static cm_status_t activator_open(void **ret_state, const cm_subworker_args_t *a
 }
 
 static cm_status_t activate(activator_t *self, cm_pg_t *pg, const cm_delivery_t *delivery,
-                            cm_outcome_kind_t *ret_kind, cm_arena_t *arena, cm_error_t *err)
+                            cm_outcome_kind_t *ret_kind, cm_arena_t *arena,
+                            char tenant[CM_TENANT_ID_MAX], cm_error_t *err)
 {
     cm_tenant_activation_t activation;
     cm_tenant_change_t change = CM_TENANT_UNCHANGED;
     cm_audit_trail_t audit = {.key = self->args->options->audit.key, .actor = "tenant-activator"};
     cm_status_t status =
         cm_tenant_activation_decode(delivery->body, cm_clock_epoch_ms(), arena, &activation, err);
+    memcpy(tenant, activation.tenant, sizeof activation.tenant);
     if (status == CM_OK)
         status = cm_tenant_schema_activate(pg, self->args->options->postgres.admin_schema,
                                            activation.tenant, activation.name, activation.event_ms,
@@ -54,21 +58,16 @@ static cm_status_t activate(activator_t *self, cm_pg_t *pg, const cm_delivery_t 
     return CM_OK;
 }
 
-static void reject(activator_t *self, const cm_delivery_batch_t *batch, size_t index,
-                   const cm_error_t *err, cm_outcome_t *outcome, cm_arena_t *arena)
-{
-    char topic[CM_TOPIC_NAME_MAX];
-    cm_subscription_topic(batch->subscription, self->args->options->broker.prefix, topic);
-    cm_str_t kept = cm_arena_copy(arena, cm_str(topic));
-    cm_retry_reject(&batch->items[index], kept.ptr, err, cm_clock_epoch_ms(), arena, outcome);
-}
-
 static cm_status_t activator_handle(void *state, cm_pg_t *pg, const cm_delivery_batch_t *batch,
                                     cm_outcome_t *outcomes, cm_arena_t *arena, cm_error_t *err)
 {
     activator_t *self = state;
+    cm_rejections_t rejections = {
+        .args = self->args, .batch = batch, .outcomes = outcomes, .arena = arena};
     for (size_t i = 0; i < batch->count; i++) {
-        cm_status_t status = activate(self, pg, &batch->items[i], &outcomes[i].kind, arena, err);
+        char tenant[CM_TENANT_ID_MAX];
+        cm_status_t status =
+            activate(self, pg, &batch->items[i], &outcomes[i].kind, arena, tenant, err);
         if (status == CM_UNAVAILABLE || status == CM_MISCONFIGURED)
             return status;
         if (status == CM_OK)
@@ -77,14 +76,14 @@ static cm_status_t activator_handle(void *state, cm_pg_t *pg, const cm_delivery_
                "class=%s code=\"%s\" cause=\"%s\"", cm_status_name(status), err->code,
                err->message);
         if (status == CM_PERMANENT) {
-            reject(self, batch, i, err, &outcomes[i], arena);
+            cm_rejections_add(&rejections, i, tenant, err);
         } else {
             outcomes[i].kind = CM_OUTCOME_DEFER;
             outcomes[i].until_ms = cm_clock_epoch_ms() + DEFER_MIN_MS +
                                    (int64_t)cm_random_below(&self->random, DEFER_JITTER_MS);
         }
     }
-    return CM_OK;
+    return cm_rejections_settle(&rejections, pg, err);
 }
 
 void cm_tenant_activator_actor(zsock_t *pipe, void *args)

@@ -80,14 +80,21 @@ static bool believed(const entry_t *entry, int64_t now_ms)
     return entry->checked_ms && now_ms - entry->checked_ms < limit_ms;
 }
 
-static cm_status_t blame_registry(cm_status_t status, cm_error_t *failure, cm_error_t *err)
+cm_status_t cm_tenant_directory_ask(cm_pg_t *pg, const char *admin_schema,
+                                    const char (*ids)[CM_TENANT_ID_MAX], size_t count,
+                                    cm_tenant_state_t *ret_states, cm_error_t *err)
 {
+    cm_error_t failure = {0};
+    cm_status_t status =
+        cm_tenant_registry_states(pg, admin_schema, ids, count, ret_states, &failure);
+    if (status == CM_OK)
+        return CM_OK;
     bool heals = status == CM_UNAVAILABLE || status == CM_TRANSIENT;
-    failure->status = heals ? CM_UNAVAILABLE : CM_MISCONFIGURED;
-    cm_error_prefix(failure, "tenant registry");
+    failure.status = heals ? CM_UNAVAILABLE : CM_MISCONFIGURED;
+    cm_error_prefix(&failure, "tenant registry");
     if (err)
-        *err = *failure;
-    return failure->status;
+        *err = failure;
+    return failure.status;
 }
 
 cm_status_t cm_tenant_directory_states(cm_tenant_directory_t *self, cm_pg_t *pg,
@@ -110,13 +117,12 @@ cm_status_t cm_tenant_directory_states(cm_tenant_directory_t *self, cm_pg_t *pg,
         if (!believed(entry, now_ms))
             memcpy(ask[asked++], ids[i], sizeof *ask);
     }
-    cm_error_t failure = {0};
-    cm_status_t status = asked ? cm_tenant_registry_states(pg, self->admin_schema,
-                                                           (const char(*)[CM_TENANT_ID_MAX])ask,
-                                                           asked, states, &failure)
-                               : CM_OK;
+    cm_status_t status =
+        asked ? cm_tenant_directory_ask(pg, self->admin_schema,
+                                        (const char(*)[CM_TENANT_ID_MAX])ask, asked, states, err)
+              : CM_OK;
     if (status != CM_OK)
-        return blame_registry(status, &failure, err);
+        return status;
     for (size_t i = 0; i < asked; i++) {
         entry_t *entry = find(self, ask[i]);
         entry->state = states[i];

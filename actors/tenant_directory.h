@@ -23,6 +23,10 @@ void cm_tenant_directory_destroy(cm_tenant_directory_t **self_p);
 cm_status_t cm_tenant_directory_states(cm_tenant_directory_t *self, cm_pg_t *pg,
                                        const char (*ids)[CM_TENANT_ID_MAX], size_t count,
                                        cm_tenant_state_t *ret_states, cm_error_t *err);
+/* The same by a query, whatever is remembered; the answers are not. */
+cm_status_t cm_tenant_directory_ask(cm_pg_t *pg, const char *admin_schema,
+                                    const char (*ids)[CM_TENANT_ID_MAX], size_t count,
+                                    cm_tenant_state_t *ret_states, cm_error_t *err);
 /* Forget the state of id: the next question asks the registry. */
 void cm_tenant_directory_doubt(cm_tenant_directory_t *self, const char *id);
 

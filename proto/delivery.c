@@ -1,4 +1,5 @@
 #include "proto/delivery.h"
+#include "proto/attributes.h"
 #include "proto/frame.h"
 #include "runtime/cleanup.h"
 
@@ -92,4 +93,12 @@ cm_status_t cm_delivery_batch_decode(const void *frame, size_t len, cm_arena_t *
     if (status == CM_OK)
         *ret_batch = batch;
     return status;
+}
+
+bool cm_delivery_tenant(const cm_delivery_t *self, char id[CM_TENANT_ID_MAX])
+{
+    cm_str_t named =
+        cm_attribute_get(self->attributes, self->attribute_count, CM_ATTRIBUTE_CUSTOMER_ID);
+    id[0] = '\0';
+    return named.ptr && cm_tenant_id_canonical(named, id, NULL) == CM_OK;
 }

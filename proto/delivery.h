@@ -8,6 +8,7 @@
 #ifndef CM_PROTO_DELIVERY_H
 #define CM_PROTO_DELIVERY_H
 #include "proto/subscription.h"
+#include "proto/tenant_id.h"
 #include "runtime/broker/broker.h"
 #include "runtime/buffer.h"
 #include "runtime/status.h"
@@ -54,4 +55,7 @@ typedef struct {
  * when it is not such a frame; memory use is bounded by the frame's length whatever it claims. */
 cm_status_t cm_delivery_batch_decode(const void *frame, size_t len, cm_arena_t *arena,
                                      cm_delivery_batch_t *ret_batch, cm_error_t *err);
+/* The tenant that its attribute customerId names, canonical, into id; false and "" for none. What
+ * its body tells goes before it. */
+bool cm_delivery_tenant(const cm_delivery_t *self, char id[CM_TENANT_ID_MAX]);
 #endif

@@ -1,6 +1,7 @@
 #include "proto/letter_ids.h"
 #include "proto/device_event.h"
 #include "proto/json_reader.h"
+#include "runtime/cleanup.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -163,15 +164,61 @@ bool cm_letter_quotes(cm_str_t body, cm_str_t text)
     return false;
 }
 
+static bool is_alnum(char c)
+{
+    return is_digit(c) || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
+/* A character beyond ASCII. One of a block of spaces and marks, such as curly quotes, is no letter;
+ * nor are bytes that make no character, since they are what such a body is cut and broken by. */
+static bool is_wide_letter(const char *at, size_t left)
+{
+    static const char *const marks[] = {"\xc2",     "\xe2\x80",     "\xe2\x81",
+                                        "\xe3\x80", "\xef\xbb\xbf", "\xef\xbc"};
+    size_t len = left > 0 ? cm_utf8_length(at, left) : 0;
+    if (len < 2)
+        return false;
+    for (size_t i = 0; i < CM_LENGTH(marks); i++)
+        if (strncmp(at, marks[i], strlen(marks[i])) == 0)
+            return false;
+    return true;
+}
+
+/* \n, \u0020 or %20 before at: the letters and digits of an escape are no word. */
+static bool is_escape_before(cm_str_t body, size_t at)
+{
+    const char *here = body.ptr + at;
+    return (at >= 2 && here[-2] == '\\' && memchr("bfnrt", here[-1], 5)) ||
+           (at >= 3 && here[-3] == '%') || (at >= 6 && here[-6] == '\\' && here[-5] == 'u');
+}
+
+static bool is_word_before(cm_str_t body, size_t at)
+{
+    const char *here = body.ptr + at;
+    if (at > 0 && is_alnum(here[-1]))
+        return !is_escape_before(body, at);
+    for (size_t len = 2; len <= 4 && len <= at; len++)
+        if (cm_utf8_length(here - len, len) == len)
+            return is_wide_letter(here - len, len);
+    return false;
+}
+
+static bool is_word_behind(cm_str_t body, size_t end)
+{
+    return end < body.len &&
+           (is_alnum(body.ptr[end]) || is_wide_letter(body.ptr + end, body.len - end));
+}
+
 bool cm_letter_mentions(cm_str_t body, int64_t number)
 {
     char digits[24];
     cm_str_t text = {digits, (size_t)snprintf(digits, sizeof digits, "%" PRId64, number)};
-    const char *end = body.ptr + body.len;
     size_t from = 0;
-    for (const char *at; (at = find(body, from, text)); from = (size_t)(at - body.ptr) + 1) {
-        bool apart = at == body.ptr || (!is_digit(at[-1]) && (at[-1] != '-' || number < 0));
-        if (apart && (at + text.len == end || !is_digit(at[text.len])))
+    for (const char *at; (at = find(body, from, text));) {
+        size_t start = (size_t)(at - body.ptr);
+        bool is_other = number >= 0 && start > 0 && at[-1] == '-';
+        from = start + 1;
+        if (!is_other && !is_word_before(body, start) && !is_word_behind(body, start + text.len))
             return true;
     }
     return false;

@@ -24,8 +24,10 @@ typedef struct {
 void cm_letter_ids_read(cm_str_t body, int64_t now_ms, cm_arena_t *arena, cm_letter_ids_t *ret_ids);
 
 /* For bodies that were not read to their end: does text stand in body between quotes; do the
- * decimal digits of number stand there, with no digit before or behind them. An escape in the body
- * hides what it stands for. */
+ * decimal digits of number stand there as a word, with no letter or digit before or behind them (of
+ * an id of hexadecimal digits, say). Marks, quotes of any kind, spaces, "_", escapes and bytes that
+ * make no character end a word: when in doubt it is a mention. An escape in the body hides what it
+ * stands for. */
 bool cm_letter_quotes(cm_str_t body, cm_str_t text);
 bool cm_letter_mentions(cm_str_t body, int64_t number);
 #endif

@@ -6,7 +6,12 @@
 #include <inttypes.h>
 #include <string.h>
 
-enum { ERROR_MESSAGE_BYTES = 256 };
+enum {
+    ERROR_MESSAGE_BYTES = 256,
+    TENANT_WAIT_MIN_MS = 5000,
+    TENANT_WAIT_MAX_MS = 60000,
+    TENANT_GIVE_UP_MS = 10 * 60000
+};
 
 /* Decimal text; out of range is still a number and yields the nearest limit. */
 static bool read_number(cm_str_t text, int64_t *ret_value)
@@ -47,6 +52,13 @@ static int64_t longest_window(const cm_retry_policy_t *policy)
     return longest;
 }
 
+/* When it was published; now when that is unknown or ahead. */
+static int64_t published_by(const cm_delivery_t *delivery, int64_t now_ms)
+{
+    int64_t published_ms = delivery->publish_ms;
+    return published_ms > 0 && published_ms < now_ms ? published_ms : now_ms;
+}
+
 int64_t cm_retry_not_before(const cm_delivery_t *delivery, const cm_retry_policy_t *policy,
                             int64_t now_ms)
 {
@@ -55,9 +67,7 @@ int64_t cm_retry_not_before(const cm_delivery_t *delivery, const cm_retry_policy
         return 0;
     /* From the publishing, which stays the same when the message is deferred: counted from now, a
      * time in the far future would be deferred for ever. */
-    int64_t published = delivery->publish_ms;
-    int64_t from = published > 0 && published < now_ms ? published : now_ms;
-    int64_t latest = from + longest_window(policy);
+    int64_t latest = published_by(delivery, now_ms) + longest_window(policy);
     if (due > latest)
         due = latest;
     return due > now_ms ? due : 0;
@@ -191,11 +201,10 @@ static cm_outcome_t outcome_of(const cm_delivery_t *delivery, cm_outcome_kind_t 
 
 /* Equal jitter: w/2 for certain, so that five tries always outlive a failover, and a random part of
  * w/2, so that what failed together does not come back together. */
-static int64_t wait_ms(const cm_retry_policy_t *policy, int count, uint64_t *random)
+static int64_t jittered(int64_t window_ms, uint64_t *random)
 {
-    int64_t window = policy->window_ms[count];
-    int64_t half = window / 2;
-    return half + (int64_t)cm_random_below(random, (uint64_t)(window - half) + 1);
+    int64_t half = window_ms / 2;
+    return half + (int64_t)cm_random_below(random, (uint64_t)(window_ms - half) + 1);
 }
 
 void cm_retry_decide(const cm_retry_policy_t *policy, const cm_delivery_t *delivery,
@@ -211,7 +220,8 @@ void cm_retry_decide(const cm_retry_policy_t *policy, const cm_delivery_t *deliv
     cm_attribute_list_t *list =
         describe_failure(delivery, CM_OUTCOME_RETRY, origin_topic, err, now_ms, arena);
     set_number(list, CM_ATTRIBUTE_RETRY_COUNT, count + 1, arena);
-    set_number(list, CM_ATTRIBUTE_NOT_BEFORE, now_ms + wait_ms(policy, count, random), arena);
+    set_number(list, CM_ATTRIBUTE_NOT_BEFORE, now_ms + jittered(policy->window_ms[count], random),
+               arena);
     *ret_outcome = outcome_of(delivery, CM_OUTCOME_RETRY, list);
 }
 
@@ -221,4 +231,17 @@ void cm_retry_reject(const cm_delivery_t *delivery, const char *origin_topic, co
     const cm_attribute_list_t *list =
         describe_failure(delivery, CM_OUTCOME_REJECT, origin_topic, err, now_ms, arena);
     *ret_outcome = outcome_of(delivery, CM_OUTCOME_REJECT, list);
+}
+
+bool cm_retry_await_tenant(const cm_delivery_t *delivery, int64_t now_ms, uint64_t *random,
+                           int64_t *ret_until_ms)
+{
+    int64_t age_ms = now_ms - published_by(delivery, now_ms);
+    if (age_ms >= TENANT_GIVE_UP_MS)
+        return false;
+    int64_t window_ms = age_ms < TENANT_WAIT_MIN_MS   ? TENANT_WAIT_MIN_MS
+                        : age_ms > TENANT_WAIT_MAX_MS ? TENANT_WAIT_MAX_MS
+                                                      : age_ms;
+    *ret_until_ms = now_ms + jittered(window_ms, random);
+    return true;
 }

@@ -2,7 +2,8 @@
  *
  * Six tries in all: one by the Writer, five by the Republisher, each preceded by an equal-jitter
  * wait (w/2 plus a random part of w/2). retryCount that is absent, negative or not a number counts
- * as 0, above 5 as 5. Rule: events.md section 7, reliability section 3.4. Pure functions.
+ * as 0, above 5 as 5. Where there is no retry topic, only an unknown tenant is waited for, by
+ * deferring. Rule: events.md section 7, reliability section 3.4. Pure functions.
  */
 #ifndef CM_PROTO_RETRY_H
 #define CM_PROTO_RETRY_H
@@ -35,4 +36,11 @@ void cm_retry_decide(const cm_retry_policy_t *policy, const cm_delivery_t *deliv
  * permanent is exhausted. */
 void cm_retry_reject(const cm_delivery_t *delivery, const char *origin_topic, const cm_error_t *err,
                      int64_t now_ms, cm_arena_t *arena, cm_outcome_t *ret_outcome);
+/* For a subscription without retry topic: its tenant is not known, or not active yet. True with the
+ * epoch ms until which to defer it, since its activation may be on its way: half its age to its age
+ * (that between 5 s and 60 s) from now. False once it is ten minutes old, the span of the retries
+ * together: to be rejected as tenant-missing. One whose publishing is unknown, or ahead of now,
+ * counts as published now: it waits, since nothing tells that its tenant never came. */
+bool cm_retry_await_tenant(const cm_delivery_t *delivery, int64_t now_ms, uint64_t *random,
+                           int64_t *ret_until_ms);
 #endif

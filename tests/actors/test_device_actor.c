@@ -304,6 +304,36 @@ Test(device_actor, a_failed_write_of_a_tenant_deleted_meanwhile_is_dropped, .tim
     cm_mesh_stop(&mesh);
 }
 
+Test(device_actor, of_all_tenants_that_failed_the_registry_is_asked_at_once, .timeout = 20)
+{
+    static const char *const tenants[] = {"x1", "2", "x3", "4", "x5"};
+    static const cm_outcome_kind_t kinds[] = {CM_OUTCOME_DROPPED, CM_OUTCOME_RETRY,
+                                              CM_OUTCOME_APPLIED, CM_OUTCOME_REJECT,
+                                              CM_OUTCOME_DROPPED};
+    cm_subworker_mesh_t mesh;
+    cm_outcome_frame_t frame;
+    atomic_store(&fake_tenant_registry.state, CM_TENANT_ACTIVE);
+    fail_rule(0, "x1", "bad", NULL, CM_PERMANENT, "23514");
+    fail_rule(1, "2", "bad", NULL, CM_TRANSIENT, "40P01");
+    fail_rule(2, "4", "bad", NULL, CM_PERMANENT, "23514");
+    fail_rule(3, "x5", "bad", NULL, CM_MISSING, "42P01");
+    start_writer(&mesh, HOLD_MS);
+    cm_mesh_expect_ready(&mesh);
+    for (size_t i = 0; i < CM_LENGTH(tenants); i++)
+        add(&mesh, tenants[i], "good", "m"); /* believed active from now on */
+    cm_mesh_expect_batch(&mesh, cm_mesh_send(&mesh), &frame);
+    cr_expect(eq(int, atomic_load(&fake_tenant_registry.queries), 1));
+    atomic_store(&fake_tenant_registry.state, CM_TENANT_DELETED);
+    for (size_t i = 0; i < CM_LENGTH(tenants); i++)
+        add(&mesh, tenants[i], "bad", "m");
+    cm_mesh_expect_batch(&mesh, cm_mesh_send(&mesh), &frame);
+    for (size_t i = 0; i < CM_LENGTH(tenants); i++)
+        cr_expect(eq(int, frame.items[i].kind, kinds[i]), "%s", tenants[i]);
+    cr_expect(eq(int, atomic_load(&fake_tenant_registry.queries), 2));
+    cr_expect(eq(int, atomic_load(&fake_tenant_registry.asked), 5 + 4));
+    cm_mesh_stop(&mesh);
+}
+
 Test(device_actor, a_missing_schema_asks_the_registry_again, .timeout = 20)
 {
     cm_subworker_mesh_t mesh;

@@ -1,5 +1,6 @@
 /* fakes: token_status_store push_brake_store tenant_registry pg */
 #include "actors/push_token_status.h"
+#include "runtime/cleanup.h"
 #include "runtime/clock.h"
 #include "tests/fakes/fake_pg.h"
 #include "tests/fakes/fake_tenant_registry.h"
@@ -9,6 +10,8 @@
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
 #include <stdio.h>
+#include <string.h>
+#include <unistd.h>
 
 #define MINUTES_MS(n) ((n)*INT64_C(60000))
 
@@ -143,18 +146,40 @@ Test(push_token_status, all_of_a_deleted_tenant_is_dropped_what_cannot_be_read_t
     cm_mesh_stop(&mesh);
 }
 
+Test(push_token_status, before_a_reject_the_registry_is_asked_whatever_was_believed, .timeout = 20)
+{
+    cm_subworker_mesh_t mesh;
+    cm_outcome_frame_t frame;
+    atomic_store(&fake_tenant_registry.state, CM_TENANT_ACTIVE);
+    start(&mesh);
+    add_judged(&mesh, "x", "applied", "invalid"); /* believed active from now on */
+    hand_over(&mesh, &frame);
+    atomic_store(&fake_tenant_registry.state, CM_TENANT_DELETED);
+    cm_mesh_add(&mesh, "{\"customerId\":\"x\"}", NULL, 0);
+    cm_mesh_add(&mesh, "{", &(cm_attribute_t){CM_STR("customerId"), CM_STR("x")}, 1);
+    add_judged(&mesh, "x", "bad", "invalid");
+    add_judged(&mesh, "a", "bad", "invalid");
+    cm_mesh_add(&mesh, "{", NULL, 0);
+    hand_over(&mesh, &frame);
+    for (size_t i = 0; i < 3; i++)
+        cr_expect(eq(int, frame.items[i].kind, CM_OUTCOME_DROPPED), "%d", (int)i);
+    cr_expect(eq(int, frame.items[3].kind, CM_OUTCOME_REJECT));
+    cr_expect(eq(int, frame.items[4].kind, CM_OUTCOME_REJECT));
+    cm_mesh_stop(&mesh);
+}
+
 Test(push_token_status, of_a_suspended_tenant_it_is_deferred, .timeout = 20)
 {
     atomic_store(&fake_tenant_registry.state, CM_TENANT_SUSPENDED);
     cr_expect(eq(int, outcome_of("x", "applied"), CM_OUTCOME_DEFER));
 }
 
-static void add_published(cm_subworker_mesh_t *mesh, int64_t age_ms)
+static void add_published(cm_subworker_mesh_t *mesh, int64_t publish_ms)
 {
     cm_broker_delivery_t delivery = {
         .lease = ++mesh->next_lease,
         .message_id = CM_STR("1-1"),
-        .publish_ms = cm_clock_epoch_ms() - age_ms,
+        .publish_ms = publish_ms,
         .message = {.body = CM_STR("{\"customerId\":\"x\",\"applicationCode\":\"app\","
                                    "\"clientId\":\"c\",\"eventTime\":1000,\"status\":\"valid\"}")}};
     cm_delivery_builder_add(&mesh->builder, delivery.lease, &delivery, 1);
@@ -167,17 +192,19 @@ Test(push_token_status, a_tenant_not_known_is_waited_for_longer_and_longer_up_to
     cm_outcome_frame_t frame;
     atomic_store(&fake_tenant_registry.state, CM_TENANT_ABSENT);
     start(&mesh);
-    add_published(&mesh, 0);
-    add_published(&mesh, MINUTES_MS(9));
-    add_published(&mesh, MINUTES_MS(11));
     int64_t now_ms = cm_clock_epoch_ms();
+    add_published(&mesh, now_ms);
+    add_published(&mesh, now_ms - MINUTES_MS(9));
+    add_published(&mesh, now_ms - MINUTES_MS(11));
+    add_published(&mesh, 0); /* nobody knows when */
     hand_over(&mesh, &frame);
     cr_expect(eq(int, frame.items[0].kind, CM_OUTCOME_DEFER));
     cr_expect(lt(i64, frame.items[0].until_ms, now_ms + 30000));
     cr_expect(eq(int, frame.items[1].kind, CM_OUTCOME_DEFER));
-    cr_expect(ge(i64, frame.items[1].until_ms, now_ms + 60000));
+    cr_expect(ge(i64, frame.items[1].until_ms, now_ms + 30000));
     cr_expect(eq(int, frame.items[2].kind, CM_OUTCOME_REJECT));
     cr_expect(cm_str_is(cm_mesh_attribute(&frame.items[2], "errorCode"), "tenant-missing"));
+    cr_expect(eq(int, frame.items[3].kind, CM_OUTCOME_DEFER));
     cm_mesh_stop(&mesh);
 }
 
@@ -238,6 +265,51 @@ Test(push_token_status, brakes_are_looked_at_without_a_batch_too, .timeout = 20)
     start(&mesh);
     cm_mesh_await(&fake_token_status_store.totals, 1);
     cm_mesh_stop(&mesh);
+}
+
+/* Nothing ticks while draining: a look at them now would be the batch's. */
+Test(push_token_status, a_batch_does_not_wait_for_a_look_at_the_brakes, .timeout = 20)
+{
+    cm_subworker_mesh_t mesh;
+    cm_outcome_frame_t frame;
+    atomic_store(&fake_pg.refuses, CM_UNAVAILABLE);
+    cm_mesh_start(&mesh, "push-token-status", CM_SUBSCRIPTION_PUSH_TOKEN_STATUS,
+                  cm_push_token_status_actor, 60000);
+    zstr_send(mesh.actor, "DRAIN");
+    CM_CLEANUP(zstr_free) char *word = zstr_recv(mesh.actor);
+    cr_assert(eq(str, word, "DRAINED"));
+    atomic_store(&fake_pg.refuses, CM_OK);
+    cm_mesh_expect_ready(&mesh);
+    add_judged(&mesh, "a", "applied", "invalid");
+    hand_over(&mesh, &frame);
+    cr_expect(eq(int, frame.items[0].kind, CM_OUTCOME_APPLIED));
+    cm_mesh_stop(&mesh);
+    cr_expect(eq(int, atomic_load(&fake_token_status_store.totals), 0));
+}
+
+Test(push_token_status, a_look_at_the_brakes_that_fails_is_told_and_harms_nothing, .timeout = 20)
+{
+    cm_subworker_mesh_t mesh;
+    cm_outcome_frame_t frame;
+    char said[8192] = "";
+    int ends[2], stderr_was = dup(STDERR_FILENO);
+    cr_assert(zero(int, pipe(ends)));
+    dup2(ends[1], STDERR_FILENO);
+    close(ends[1]);
+    atomic_store(&fake_token_status_store.totals_failure, CM_TRANSIENT);
+    start(&mesh);
+    cm_mesh_await(&fake_token_status_store.totals, 1);
+    add_judged(&mesh, "a", "applied", "invalid");
+    hand_over(&mesh, &frame);
+    cr_expect(eq(int, frame.items[0].kind, CM_OUTCOME_APPLIED));
+    cm_mesh_stop(&mesh);
+    dup2(stderr_was, STDERR_FILENO);
+    close(stderr_was);
+    ssize_t len = read(ends[0], said, sizeof said - 1); /* far less than a pipe holds */
+    close(ends[0]);
+    cr_assert(gt(i64, (int64_t)len, 0));
+    cr_expect(strstr(said, "push brakes not counted") != NULL, "%s", said);
+    cr_expect(strstr(said, "57014") != NULL, "%s", said);
 }
 
 /* ---- the brake ------------------------------------------------------------------------------ */

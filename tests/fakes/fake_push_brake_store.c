@@ -3,11 +3,12 @@
 cm_status_t cm_push_brake_totals(cm_pg_t *pg, const char *admin_schema, int64_t *ret_brakes,
                                  int64_t *ret_held, cm_error_t *err)
 {
-    (void)pg, (void)admin_schema, (void)err;
+    (void)pg, (void)admin_schema;
+    cm_status_t failure = (cm_status_t)atomic_load(&fake_token_status_store.totals_failure);
     *ret_brakes = atomic_load(&fake_token_status_store.braked);
     *ret_held = 0;
     atomic_fetch_add(&fake_token_status_store.totals, 1);
-    return CM_OK;
+    return failure ? cm_error_set(err, failure, "57014", "refused by the test") : CM_OK;
 }
 
 static cm_status_t not_faked(cm_error_t *err)

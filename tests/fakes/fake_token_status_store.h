@@ -9,8 +9,9 @@
 #include <stdatomic.h>
 
 typedef struct {
-    atomic_int failures; /* so many writes end with CM_UNAVAILABLE */
-    atomic_int braked;   /* brakes are on */
+    atomic_int failures;       /* so many writes end with CM_UNAVAILABLE */
+    atomic_int braked;         /* brakes are on */
+    atomic_int totals_failure; /* cm_status_t with which the totals of brakes end */
     atomic_int writes, verdicts, trips, totals;
 } cm_fake_token_status_store_t;
 

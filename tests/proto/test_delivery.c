@@ -227,3 +227,20 @@ Test(delivery, the_fault_is_told_with_its_offset)
     decode("\x94\x01\x01\x00\xc0", 5, &used, &err);
     cr_expect(eq(str, err.message, "delivery batch: expected an array at offset 4 of 5"));
 }
+
+Test(delivery, its_attribute_may_name_its_tenant)
+{
+    static const struct {
+        const char *name, *value, *id;
+    } cases[] = {{"customerId", "42", "42"},
+                 {"customerId", "a b", ""},
+                 {"customerId", "", ""},
+                 {"other", "42", ""}};
+    for (size_t i = 0; i < CM_LENGTH(cases); i++) {
+        char id[CM_TENANT_ID_MAX] = "before";
+        cm_attribute_t attribute = {cm_str(cases[i].name), cm_str(cases[i].value)};
+        cm_delivery_t delivery = {.attributes = &attribute, .attribute_count = 1};
+        cr_expect(eq(int, cm_delivery_tenant(&delivery, id), cases[i].id[0] != '\0'));
+        cr_expect(eq(str, id, (char *)cases[i].id));
+    }
+}

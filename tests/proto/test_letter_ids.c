@@ -144,3 +144,55 @@ Test(letter_ids, a_number_is_looked_for_whole, .timeout = 5)
     cr_expect(not(cm_letter_mentions(CM_STR("177 771 -77"), 77)));
     cr_expect(not(cm_letter_mentions(CM_STR_NONE, 77)));
 }
+
+Test(letter_ids, digits_within_a_longer_word_are_no_number, .timeout = 5)
+{
+    static const char *const bodies[] = {"{\"clientId\":\"3f77a\"",
+                                         "a77",
+                                         "77a",
+                                         "Z77",
+                                         "77Z",
+                                         "caf\xc3\xa9"
+                                         "77",
+                                         "77\xc3\xa9",
+                                         "\xe6\x97\xa5"
+                                         "77",
+                                         "77\xf0\x90\x90\x80",
+                                         "{\"x\":\"0x77\"",
+                                         "\\u0077"};
+    for (size_t i = 0; i < CM_LENGTH(bodies); i++)
+        cr_expect(not(cm_letter_mentions(cm_str(bodies[i]), 77)), "%s", bodies[i]);
+}
+
+Test(letter_ids, a_number_is_found_whatever_mark_or_fault_stands_beside_it, .timeout = 5)
+{
+    static const char *const bodies[] = {"contact_id=123,",
+                                         "\"123\"",
+                                         "contact_123_x",
+                                         "a123 123",
+                                         "(123)",
+                                         "123.0",
+                                         "\"id\\n123\\n\"",
+                                         "\\u000a123",
+                                         "contactId%3D123%26",
+                                         "\xe2\x80\x9c"
+                                         "123\xe2\x80\x9d",
+                                         "\xc2\xa0"
+                                         "123\xc2\xa0",
+                                         "\xef\xbc\x9a"
+                                         "123\xef\xbc\x8c",
+                                         "\xef\xbb\xbf"
+                                         "123",
+                                         "\xa3"
+                                         "123\xa9",
+                                         "123\xe6\x97",
+                                         "\x97\xa5"
+                                         "123"};
+    for (size_t i = 0; i < CM_LENGTH(bodies); i++)
+        cr_expect(cm_letter_mentions(cm_str(bodies[i]), 123), "%s", bodies[i]);
+    cr_expect(cm_letter_mentions(CM_STR("\0"
+                                        "123\0"),
+                                 123));
+    cr_expect(cm_letter_mentions(CM_STR("x: -123;"), -123));
+    cr_expect(not(cm_letter_mentions(CM_STR("0-123"), -123)));
+}

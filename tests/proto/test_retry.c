@@ -332,6 +332,47 @@ Test(retry, without_a_retry_topic_every_failure_is_rejected)
 
 /* ---- what comes from outside ----------------------------------------------------------------- */
 
+/* ---- without a retry topic ------------------------------------------------------------------ */
+
+static int64_t tenant_wait_ms(int64_t publish_ms, uint64_t seed)
+{
+    cm_delivery_t delivery = delivery_with(NULL, 0);
+    int64_t until_ms = 0;
+    delivery.publish_ms = publish_ms;
+    return cm_retry_await_tenant(&delivery, now_ms, &seed, &until_ms) ? until_ms - now_ms : -1;
+}
+
+Test(retry, an_unknown_tenant_is_awaited_the_longer_the_older_the_message)
+{
+    static const struct {
+        int64_t age_ms, window_ms;
+    } cases[] = {{0, 5000}, {4000, 5000}, {20000, 20000}, {60000, 60000}, {599999, 60000}};
+    for (size_t i = 0; i < CM_LENGTH(cases); i++) {
+        for (uint64_t seed = 1; seed <= 50; seed++) {
+            int64_t wait_ms = tenant_wait_ms(now_ms - cases[i].age_ms, seed);
+            cr_expect(ge(i64, wait_ms, cases[i].window_ms / 2));
+            cr_expect(le(i64, wait_ms, cases[i].window_ms));
+        }
+    }
+}
+
+Test(retry, an_unknown_tenant_is_given_up_after_ten_minutes)
+{
+    cr_expect(eq(i64, tenant_wait_ms(now_ms - 600000, 1), -1));
+    cr_expect(eq(i64, tenant_wait_ms(1, 1), -1));
+}
+
+Test(retry, without_a_time_of_publishing_an_unknown_tenant_is_awaited)
+{
+    static const int64_t unknown[] = {0, -1, INT64_MIN, INT64_MAX};
+    for (size_t i = 0; i < CM_LENGTH(unknown); i++) {
+        cr_expect(ge(i64, tenant_wait_ms(unknown[i], 1), 2500));
+        cr_expect(le(i64, tenant_wait_ms(unknown[i], 1), 5000));
+    }
+}
+
+/* ---- attributes ----------------------------------------------------------------------------- */
+
 Test(retry, unknown_attributes_are_carried_byte_for_byte_and_in_order)
 {
     const cm_attribute_t odd[] = {{CM_STR("\0\xff\n"), CM_STR("a\0b\xfe")},

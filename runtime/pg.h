@@ -45,6 +45,10 @@ typedef struct {                  /* borrowed texts must outlive the connection 
     int lock_timeout_ms;      /* 0 = none */
     int tcp_user_timeout_ms;  /* 0 = 10 s */
     size_t prepared_max;      /* 0 = keys are ignored, nothing is prepared */
+    /* NULL, or: called with every answer that a blocking call awaits, and once a second until it
+     * comes, so that who waits can show a sign of life. It leaves the connection alone. */
+    void (*on_wait)(void *ctx);
+    void *wait_ctx;
 } cm_pg_options_t;
 
 typedef struct cm_pg cm_pg_t;

@@ -465,8 +465,6 @@ cm_status_t cm_device_attempt_run(cm_device_store_t *self, cm_device_group_t *gr
         int failed = -1;
         status = cm_pg_pipeline_wait(self->pg, &failed, err);
         status = end_phase(self, status, failed, &done, err);
-        if (self->patience.on_step)
-            self->patience.on_step(self->patience.ctx);
     }
     return status;
 }

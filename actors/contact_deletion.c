@@ -16,7 +16,7 @@
 enum {
     BUSY_MS = 1000, /* a lock, a time-out; and as much again by chance */
     SUSPENDED_MS = 30000,
-    BROKEN_MS = 60000,      /* the tenant's tables are not as we know them */
+    BROKEN_MS = 60000,      /* the tenant's tables are damaged, or not as we know them */
     UNKNOWN_MS = 5000,      /* its activation may be behind; doubling */
     UNKNOWN_MAX_MS = 60000, /* as long as the windows of the retry path together */
     GIVE_UP_MS = 10 * 60000
@@ -135,9 +135,9 @@ static void settle_failure(job_t *job, size_t index, const cm_error_t *err)
         reject(job, index, err);
     else
         defer(job, index,
-              err->status == CM_MISCONFIGURED ? BROKEN_MS
-              : err->status == CM_MISSING     ? UNKNOWN_MS /* then the registry may know */
-                                              : BUSY_MS);
+              err->status == CM_TRANSIENT ? BUSY_MS
+              : err->status == CM_MISSING ? UNKNOWN_MS /* then the registry may know */
+                                          : BROKEN_MS);
 }
 
 static void settle_written(job_t *job, const entry_t *entry)

@@ -307,14 +307,6 @@ static void add_totals(const deletion_t *self, cm_contact_totals_t *totals)
     totals->transactions += self->totals.transactions;
 }
 
-/* Of a tenant or its rows, not of the connection as a whole. */
-static bool is_isolable(const cm_error_t *err)
-{
-    bool schema = strncmp(err->code, "42", 2) == 0 && strcmp(err->code, "42501") != 0;
-    return err->status == CM_TRANSIENT || err->status == CM_PERMANENT ||
-           err->status == CM_MISSING || (err->status == CM_MISCONFIGURED && schema);
-}
-
 /* One tenant, whose items fail with what it fails with; a permanent fault is that of some item. */
 static cm_status_t delete_alone(deletion_t *self, cm_contact_tenant_t *tenant,
                                 cm_contact_totals_t *totals, cm_error_t *err)
@@ -325,7 +317,7 @@ static cm_status_t delete_alone(deletion_t *self, cm_contact_tenant_t *tenant,
         add_totals(self, totals);
         return CM_OK;
     }
-    if (!is_isolable(&failure)) {
+    if (!cm_pg_is_isolable(&failure)) {
         *err = failure;
         return status;
     }
@@ -352,7 +344,7 @@ static cm_status_t delete_some(deletion_t *self, cm_contact_tenant_t *tenants, s
         add_totals(self, totals);
         return CM_OK;
     }
-    if (count > 1 && !is_isolable(err))
+    if (count > 1 && !cm_pg_is_isolable(err))
         return status;
     status = CM_OK;
     for (size_t i = 0; status == CM_OK && i < count; i++)

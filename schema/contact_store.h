@@ -26,7 +26,7 @@ typedef enum {
 typedef struct {
     int64_t contact_id, deleted_ms; /* epoch */
     cm_contact_result_t result;
-    cm_error_t error; /* FAILED: CM_TRANSIENT, CM_PERMANENT, CM_MISSING, CM_MISCONFIGURED (42...) */
+    cm_error_t error; /* FAILED: see cm_pg_is_isolable() */
 } cm_contact_item_t;
 
 typedef struct {

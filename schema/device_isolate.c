@@ -141,7 +141,7 @@ static cm_status_t isolate_rows(isolation_t *self, cm_device_group_t rows, cm_er
         if (try_rows(self, &rows, &failure) == CM_OK)
             return CM_OK;
     }
-    if (!cm_device_is_isolable(&failure)) {
+    if (!cm_pg_is_isolable(&failure)) {
         *err = failure;
         return failure.status;
     }
@@ -195,7 +195,7 @@ static cm_status_t isolate_groups(cm_device_store_t *store, cm_error_t *err)
         cm_device_group_t *groups = store->groups;
         size_t count = store->group_count, bad = count == 1 ? 0 : store->failed_group;
         cm_error_t failure = store->failure;
-        if (!cm_device_is_isolable(&failure)) {
+        if (!cm_pg_is_isolable(&failure)) {
             *err = failure;
             return failure.status;
         }

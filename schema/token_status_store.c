@@ -351,25 +351,6 @@ static cm_status_t attempt(cm_token_status_store_t *self, const group_t *groups,
 
 /* ---- isolation ------------------------------------------------------------------------------ */
 
-/* Is err about a tenant or its verdicts, not about the connection as a whole? */
-static bool is_isolable(const cm_error_t *err)
-{
-    switch (err->status) {
-    case CM_TRANSIENT:
-    case CM_PERMANENT:
-    case CM_MISSING:
-        return true;
-    case CM_MISCONFIGURED: /* its tables are not as we know them; 42501 is our role */
-        return strncmp(err->code, "42", 2) == 0 && strcmp(err->code, "42501") != 0;
-    case CM_UNAVAILABLE: /* damage to one tenant's table is no outage */
-        return strcmp(err->code, "XX001") == 0 || strcmp(err->code, "XX002") == 0;
-    case CM_OK:
-    case CM_CANCELLED:
-        break;
-    }
-    return false;
-}
-
 static void wait_a_little(void)
 {
     uint64_t span = QUICK_WAIT_MAX_MS - QUICK_WAIT_MIN_MS + 1;
@@ -403,7 +384,7 @@ static cm_status_t isolate(cm_token_status_store_t *self, const group_t *group, 
         if (attempt(self, group, 1, &bad, &failure) == CM_OK)
             return CM_OK;
     }
-    if (!is_isolable(&failure)) {
+    if (!cm_pg_is_isolable(&failure)) {
         *err = failure;
         return failure.status;
     }
@@ -434,7 +415,7 @@ static cm_status_t write_groups(cm_token_status_store_t *self, const group_t *gr
         size_t bad = SIZE_MAX;
         if (attempt(self, groups, count, &bad, &failure) == CM_OK)
             return CM_OK;
-        if (!is_isolable(&failure)) {
+        if (!cm_pg_is_isolable(&failure)) {
             *err = failure;
             return failure.status;
         }

@@ -341,6 +341,29 @@ Test(contact_store, a_bad_item_fails_alone)
     store_tear_down(&world);
 }
 
+/* One table that cannot be read is no outage of the database. */
+Test(contact_store, a_damaged_tenant_fails_alone)
+{
+    store_world_t world = {0};
+    cm_contact_totals_t totals = {0};
+    store_set_up(&world);
+    cm_test_tenant(world.other, "b");
+    cm_test_sql(world.other,
+                "CREATE FUNCTION public.damage() RETURNS trigger LANGUAGE plpgsql AS"
+                " $$BEGIN RAISE EXCEPTION 'invalid page' USING ERRCODE = 'XX001'; END$$");
+    cm_test_sql(world.other, "CREATE TRIGGER damage BEFORE INSERT ON tenant_a.contact_tombstones"
+                             " FOR EACH ROW EXECUTE FUNCTION public.damage()");
+    cm_contact_item_t items[] = {{.contact_id = 7, .deleted_ms = 20},
+                                 {.contact_id = 7, .deleted_ms = 20}};
+    cm_contact_tenant_t tenants[] = {{"a", &items[0], 1}, {"b", &items[1], 1}};
+    cr_assert(eq(int, cm_contact_store_delete(world.other, &PLACE, tenants, 2, &totals, &world.err),
+                 CM_OK));
+    cr_expect(eq(int, items[0].result, CM_CONTACT_FAILED));
+    cr_expect(eq(str, items[0].error.code, "XX001"));
+    cr_expect(eq(int, items[1].result, CM_CONTACT_APPLIED));
+    store_tear_down(&world);
+}
+
 Test(contact_store, a_lost_connection_tells_nothing_of_any_item)
 {
     store_world_t world = {0};

@@ -117,11 +117,7 @@ static cm_status_t halve(isolation_t *self, const cm_device_group_t *rows,
     cm_status_t status = write_rows(self, part_of(rows, 0, half), &good, err);
     if (status != CM_OK)
         return status;
-    if (self->timeouts_left < 0 || self->faults_left < 0) {
-        fail_rows(self, &second, failure);
-        return CM_OK;
-    }
-    if (is_late(self->store)) {
+    if (self->timeouts_left < 0 || self->faults_left < 0 || is_late(self->store)) {
         give_up(self, &second, failure->status == CM_PERMANENT ? NULL : failure);
         return CM_OK;
     }

@@ -465,6 +465,33 @@ Test(device_isolate, a_tenant_that_only_times_out_takes_the_retry_path)
     store_tear_down(&world);
 }
 
+/* c0 is refused at once, so that the time-outs of c1 to c3 come to light in the search alone. */
+Test(device_isolate, rows_that_were_not_tried_are_not_to_blame)
+{
+    enum { ROWS_IN_ALL = 8 };
+    store_world_t world = {0};
+    cm_store_item_t items[ROWS_IN_ALL];
+    static char ids[ROWS_IN_ALL][4];
+    store_set_up(&world);
+    cm_test_sql(world.other,
+                "CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+                " IF new.client_id = 'c0' THEN RAISE check_violation; END IF;"
+                " IF new.client_id < 'c4' THEN PERFORM pg_sleep(10); END IF; RETURN new; END $$");
+    cm_test_sql(world.other, "CREATE TRIGGER t BEFORE INSERT ON tenant_a.devices FOR EACH ROW"
+                             " EXECUTE FUNCTION public.refuse()");
+    cm_device_store_set_patience(world.store, &(cm_device_patience_t){.statement_ms = 500});
+    for (int i = 0; i < ROWS_IN_ALL; i++) {
+        snprintf(ids[i], sizeof ids[i], "c%d", i);
+        items[i] = (cm_store_item_t){.change = device_of(ids[i], 10, "ios")};
+    }
+    cr_assert(eq(int, write_items(&world, "a", items, ROWS_IN_ALL), CM_OK));
+    for (int i = 0; i < ROWS_IN_ALL; i++) {
+        cr_assert(eq(int, items[i].result, CM_CHANGE_FAILED));
+        cr_expect(eq(int, items[i].error->status, i == 0 ? CM_PERMANENT : CM_TRANSIENT), "c%d", i);
+    }
+    store_tear_down(&world);
+}
+
 /* Statements of this tenant never end. */
 static void block_tenant(store_world_t *world, const char *tenant)
 {

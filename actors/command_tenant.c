@@ -4,6 +4,7 @@
 #include "runtime/clock.h"
 #include "schema/migration.h"
 #include "schema/tenant_schema.h"
+#include "schema/tenant_state.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -20,8 +21,10 @@ static cm_status_t open_admin(const cm_invocation_t *invocation, bool writes, cm
 }
 
 static const cm_column_t tenant_columns[] = {
-    {"id", false},     {"state", false},        {"generation", true}, {"schema_version", true},
-    {"schema", false}, {"activated_at", false}, {"name", false}};
+    {"id", false},         {"state", false},        {"generation", true}, {"schema_version", true},
+    {"schema", false},     {"activated_at", false}, {"name", false},      {"held_at", false},
+    {"hold_reason", false}};
+enum { LIST_COLUMNS = 7 }; /* of them; the rest is shown of a tenant that is asked for */
 
 static void add_tenant(cm_table_t *table, const cm_tenant_t *tenant)
 {
@@ -64,7 +67,7 @@ int cm_command_tenant_list(const cm_invocation_t *invocation)
     char after[CM_TENANT_ID_MAX] = "";
     size_t count = 1;
     cm_table_t table;
-    cm_table_start(&table, tenant_columns, CM_LENGTH(tenant_columns), invocation->json);
+    cm_table_start(&table, tenant_columns, LIST_COLUMNS, invocation->json);
     while (status == CM_OK && count && left > 0) {
         CM_CLEANUP(cm_free) cm_tenant_t *tenants = NULL;
         status = cm_tenant_registry_list(pg, invocation->options->postgres.admin_schema, with_state,
@@ -118,21 +121,28 @@ static void add_change(cm_table_t *table, const char *id, const char *result)
 int cm_command_tenant_show(const cm_invocation_t *invocation)
 {
     CM_CLEANUP(cm_pg_destroy) cm_pg_t *pg = NULL;
+    CM_CLEANUP(cm_free) char *reason = NULL;
+    const char *admin = invocation->options->postgres.admin_schema;
     cm_error_t err = {0};
     char id[CM_TENANT_ID_MAX];
+    int64_t held_ms = 0;
     cm_tenant_t tenant;
     if (!cm_tenant_args_check(invocation))
         return CM_EXIT_USAGE;
     cm_tenant_args_id(invocation, 0, id);
-    cm_status_t status = open_admin(invocation, false, &pg, &err);
+    cm_status_t status =
+        cm_command_admin_read(invocation, APPLICATION, CM_ADMIN_DELETIONS, &pg, &err);
     if (status == CM_OK)
-        status = cm_tenant_registry_get(pg, invocation->options->postgres.admin_schema, id, &tenant,
-                                        &err);
+        status = cm_tenant_registry_get(pg, admin, id, &tenant, &err);
+    if (status == CM_OK)
+        status = cm_tenant_hold_get(pg, admin, id, &held_ms, &reason, &err);
     if (status != CM_OK)
         return cm_command_fail(invocation, &err);
     cm_table_t table;
     cm_table_start(&table, tenant_columns, CM_LENGTH(tenant_columns), invocation->json);
     add_tenant(&table, &tenant);
+    cm_table_cell_time(&table, held_ms);
+    cm_table_cell(&table, reason);
     cm_table_end(&table);
     return CM_EXIT_OK;
 }

@@ -16,7 +16,7 @@
 enum {
     BUSY_MS = 1000, /* a lock, a time-out; and as much again by chance */
     SUSPENDED_MS = 30000,
-    BROKEN_MS = 60000, /* the tenant's tables are not as we know them */
+    BROKEN_MS = 60000, /* the tenant's tables are damaged, or not as we know them */
     UNKNOWN_MS = 5000  /* its tables are not there; the registry may know then */
 };
 
@@ -121,9 +121,9 @@ static void settle_failure(job_t *job, const entry_t *entry, const cm_error_t *e
         cm_rejections_add(&job->rejections, entry->index, entry->event.tenant, err);
     else
         defer(job, entry->index,
-              err->status == CM_MISCONFIGURED ? BROKEN_MS
-              : err->status == CM_MISSING     ? UNKNOWN_MS
-                                              : BUSY_MS);
+              err->status == CM_TRANSIENT ? BUSY_MS
+              : err->status == CM_MISSING ? UNKNOWN_MS
+                                          : BROKEN_MS);
 }
 
 static void settle_written(job_t *job, const entry_t *entry)

@@ -449,13 +449,6 @@ static void tick(device_actor_t *self)
     cm_reporter_tick(&self->reporter);
 }
 
-/* While the store isolates, which blocks: the monitor would take us for dead. */
-static void show_life(void *ctx)
-{
-    device_actor_t *self = ctx;
-    cm_reporter_tick(&self->reporter);
-}
-
 static int wait_ms(const device_actor_t *self)
 {
     if (self->writing || (!self->current && !self->waiting))
@@ -547,8 +540,6 @@ static cm_status_t open_all(device_actor_t *self, bool waits, cm_error_t *err)
     cm_pg_link_open(&self->link, options, self->args->name, self->args->role, &self->reporter);
     self->store = cm_device_store_new(self->link.pg);
     cm_device_store_set_erasure(self->store, options->postgres.admin_schema, options->erasure.key);
-    cm_device_store_set_patience(self->store,
-                                 &(cm_device_patience_t){.on_step = show_life, .ctx = self});
     return cm_subworker_open_sockets(&self->sockets, self->args, err);
 }
 

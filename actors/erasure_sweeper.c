@@ -120,6 +120,8 @@ static cm_status_t open_all(sweeper_t *self, cm_error_t *err)
         cm_options_pg_as(self->args->options, "client-manager erasure-sweeper", self->args->role);
     options.statement_timeout_ms = STATEMENT_MS;
     options.lock_timeout_ms = LOCK_MS;
+    options.on_wait = cm_reporter_beat;
+    options.wait_ctx = &self->reporter;
     self->pg = cm_pg_new(&options);
     return CM_OK;
 }

@@ -13,6 +13,8 @@ void cm_pg_link_open(cm_pg_link_t *self, const cm_options_t *options, const char
     *self = (cm_pg_link_t){.name = name, .options = options, .reporter = reporter};
     snprintf(self->application, sizeof self->application, "client-manager %s", name);
     cm_pg_options_t pg = cm_options_pg_as(options, self->application, role);
+    pg.on_wait = cm_reporter_beat;
+    pg.wait_ctx = reporter;
     self->pg = cm_pg_new(&pg);
     cm_breaker_init(&self->breaker, (int)options->breaker.open_after,
                     (int)options->breaker.probe_min_ms, (int)options->breaker.probe_max_ms,

@@ -1,7 +1,8 @@
 /* pg_link - an actor's connection: made when needed, watched by a breaker, made anew when it is
  * old.
  *
- * Logs and reports each change of state once: away, away because a person must act, back. Rule:
+ * Logs and reports each change of state once: away, away because a person must act, back. Who waits
+ * for an answer ticks the reporter meanwhile: work that takes long is no thread that hangs. Rule:
  * DESIGN section 7, reliability sections 2.3, 3.5.
  */
 #ifndef CM_ACTORS_PG_LINK_H

@@ -23,6 +23,9 @@ enum {
     TOTALS_MS = 10000,         /* between two looks at all brakes */
     TICK_MS = 1000,
     TOTALS_CHANGED_MS = 1000, /* ... after something was held */
+    PRUNE_TENANTS = 16,       /* in one tick: batches wait meanwhile */
+    PRUNE_ROWS = 5000,        /* likewise, of one tenant */
+    PRUNE_EVERY_MS = 3600000, /* from the end of one round of all tenants to the next */
     LOG_INTERVAL_MS = 10000
 };
 
@@ -35,8 +38,10 @@ typedef struct {
     cm_pg_t *pg;
     cm_push_brakes_t *brakes;
     cm_push_token_metrics_t metrics;
-    cm_log_limit_t unknown_log, failure_log;
-    int64_t totals_ms; /* monotonic: the next look at all brakes */
+    cm_log_limit_t unknown_log, failure_log, prune_log;
+    int64_t totals_ms;             /* monotonic: the next look at all brakes */
+    int64_t prune_ms;              /* monotonic: the next round of forgetting what is old */
+    char pruned[CM_TENANT_ID_MAX]; /* the tenant that this round was at last */
 } updater_t;
 
 typedef struct { /* a batch on its way */
@@ -458,10 +463,9 @@ static cm_status_t settle(batch_t *batch, cm_error_t *err)
 
 /* ---- the handler ---------------------------------------------------------------------------- */
 
-/* Brakes may go off by a command, or on by another instance: look now and then, between batches. */
-static cm_status_t updater_tick(void *state, cm_pg_t *pg, cm_error_t *err)
+/* Brakes may go off by a command, or on by another instance: look now and then. */
+static cm_status_t look_at_brakes(updater_t *self, cm_pg_t *pg, cm_error_t *err)
 {
-    updater_t *self = state;
     int64_t brakes = 0, held = 0, mono_ms = cm_clock_mono_ms();
     if (mono_ms < self->totals_ms)
         return CM_OK;
@@ -477,6 +481,37 @@ static cm_status_t updater_tick(void *state, cm_pg_t *pg, cm_error_t *err)
     cm_log(CM_LOG_WARN, self->args->name, "push brakes not counted",
            "class=%s code=\"%s\" cause=\"%s\"", cm_status_name(status), err->code, err->message);
     return CM_OK;
+}
+
+/* Some tenants of a round; one with more than a tick has time for is first in the next. What is
+ * wrong with one holds up no other. */
+static cm_status_t prune(updater_t *self, cm_pg_t *pg, cm_error_t *err)
+{
+    for (int i = 0; i < PRUNE_TENANTS && cm_clock_mono_ms() >= self->prune_ms; i++) {
+        char tenant[CM_TENANT_ID_MAX];
+        int64_t forgotten = 0;
+        unsigned withheld = 0;
+        cm_status_t status = cm_token_status_prune_next(pg, self->admin_schema, self->pruned,
+                                                        PRUNE_ROWS, tenant, &forgotten, err);
+        if (status == CM_UNAVAILABLE && !cm_pg_is_isolable(err))
+            return status;
+        if (status != CM_OK && cm_log_allowed(&self->prune_log, LOG_INTERVAL_MS, &withheld))
+            cm_log(CM_LOG_WARN, self->args->name, "old verdicts not forgotten, tried again",
+                   "tenant=\"%s\" class=%s code=\"%s\" withheld=%u cause=\"%s\"", tenant,
+                   cm_status_name(status), err->code, withheld, err->message);
+        if (forgotten == PRUNE_ROWS)
+            break;
+        memcpy(self->pruned, tenant, sizeof tenant);
+        if (!*tenant)
+            self->prune_ms = cm_clock_mono_ms() + PRUNE_EVERY_MS;
+    }
+    return CM_OK;
+}
+
+static cm_status_t updater_tick(void *state, cm_pg_t *pg, cm_error_t *err)
+{
+    cm_status_t status = look_at_brakes(state, pg, err);
+    return status == CM_OK ? prune(state, pg, err) : status;
 }
 
 static cm_status_t updater_handle(void *state, cm_pg_t *pg, const cm_delivery_batch_t *deliveries,

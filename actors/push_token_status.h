@@ -10,6 +10,9 @@
  * transaction that writes the verdicts, and those that say gone are held from then on, whichever
  * instance takes them, until an operator decides: client-manager push-token brake.
  *
+ * A tick looks at all brakes for the metrics, and forgets what was noted too long ago to be taken
+ * back: of some tenants at a time, of all of them once an hour.
+ *
  * Outcomes: applied (a held one, too: it is kept), stale (also what changes no token), duplicate,
  * dropped (the tenant is deleted); reject (malformed, refused by the database, or of a tenant not
  * known ten minutes after it was published); defer: the tenant is not known yet, suspended, locked

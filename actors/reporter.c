@@ -78,6 +78,11 @@ void cm_reporter_tick(cm_reporter_t *self)
     send_metrics(self);
 }
 
+void cm_reporter_beat(void *self)
+{
+    cm_reporter_tick(self);
+}
+
 void cm_reporter_ledgers(cm_reporter_t *self, const cm_ledgers_t *ledgers)
 {
     send_report(self, &(cm_report_t){.kind = CM_REPORT_LEDGER,

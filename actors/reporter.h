@@ -31,5 +31,6 @@ void cm_reporter_state(cm_reporter_t *self, cm_actor_state_t state, const char *
 bool cm_reporter_due(const cm_reporter_t *self);
 /* Send state and metrics if the interval is over. */
 void cm_reporter_tick(cm_reporter_t *self);
+void cm_reporter_beat(void *self); /* the same, as cm_pg_options_t wants it */
 void cm_reporter_ledgers(cm_reporter_t *self, const cm_ledgers_t *ledgers);
 #endif

@@ -7,7 +7,8 @@
  * pipe      "DRAIN": answer "DRAINED" as soon as nothing is in hand; "$TERM": finish the batch in
  *           hand, give back the rest, exit
  * Owns one PostgreSQL connection (actors/pg_link.h). While the database is away, a batch in hand is
- * kept for breaker.hold_ms and then given back; no retry is spent on it.
+ * kept for breaker.hold_ms and then given back; no retry is spent on it. It reports while a handler
+ * or a tick waits for the database, too; each such wait ends by postgres.statement_timeout_ms.
  *
  * A sub-worker with nothing to overlap is a cm_subworker_handler_t: open, handle, close, and a tick
  * for what is due without a delivery. Adding one

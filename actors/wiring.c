@@ -78,7 +78,7 @@ enum { STOP_SUBWORKERS = 1, STOP_GATEWAY = 2, STOP_MONITOR = 3 };
 static void add_service(cm_mesh_t *self, const cm_service_t *service)
 {
     self->services[self->service_count++] = *service;
-    if (service->body != cm_monitor_actor && service->body != cm_erasure_sweeper_actor)
+    if (service->body != cm_monitor_actor)
         self->expected[self->expected_count++] = service->name;
 }
 

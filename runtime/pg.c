@@ -248,12 +248,19 @@ int64_t cm_pg_silence_ms(const cm_pg_t *self, int statements)
     return timeout_ms * statements + grace_ms;
 }
 
+void cm_pg_tell_wait(const cm_pg_t *self)
+{
+    if (self->options.on_wait)
+        self->options.on_wait(self->options.wait_ctx);
+}
+
 /* Flush and read until a result can be had without blocking. */
 static cm_status_t await_result(cm_pg_t *self, int64_t silence_ms, cm_error_t *err)
 {
     int64_t progress_at_ms = cm_clock_mono_ms();
     for (;;) {
         int pending = PQflush(self->conn);
+        cm_pg_tell_wait(self);
         if (!PQisBusy(self->conn) || pending == -1)
             return CM_OK; /* a failed link is found as a result, too */
         struct pollfd item = {.fd = PQsocket(self->conn), .events = POLLIN};

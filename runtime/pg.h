@@ -45,6 +45,10 @@ typedef struct {                  /* borrowed texts must outlive the connection 
     int lock_timeout_ms;      /* 0 = none */
     int tcp_user_timeout_ms;  /* 0 = 10 s */
     size_t prepared_max;      /* 0 = keys are ignored, nothing is prepared */
+    /* NULL, or: called with every answer that a blocking call awaits, and once a second until it
+     * comes, so that who waits can show a sign of life. It leaves the connection alone. */
+    void (*on_wait)(void *ctx);
+    void *wait_ctx;
 } cm_pg_options_t;
 
 typedef struct cm_pg cm_pg_t;
@@ -141,6 +145,10 @@ cm_status_t cm_pg_run(cm_pg_t *self, const cm_pg_statement_t *statement, PGresul
 cm_status_t cm_pg_classify(const char *sqlstate, bool *ret_known);
 /* True for deadlock and serialisation failures and the like, worth up to three retries in place. */
 bool cm_pg_is_quick_retry(const char *sqlstate);
+/* True when err is about the rows or tables that were written, and others may do well: a class that
+ * is none of the connection's, tables that are not as we know them (42..., but 42501 is our right),
+ * damage to one table or index (XX001, XX002), which is no outage. */
+bool cm_pg_is_isolable(const cm_error_t *err);
 /* Number of SQLSTATEs seen on this connection that the table does not know. */
 uint64_t cm_pg_unclassified(const cm_pg_t *self);
 #endif

@@ -427,6 +427,7 @@ cm_status_t cm_pg_pipeline_wait(cm_pg_t *self, int *ret_failed, cm_error_t *err)
         cm_status_t status = cm_pg_pipeline_pump(self, &done, ret_failed, err);
         if (status != CM_OK || done)
             return status;
+        cm_pg_tell_wait(self);
         socket_moved(self, POLL_MAX_MS);
     }
 }

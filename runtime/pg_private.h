@@ -109,4 +109,6 @@ cm_status_t cm_pg_error_closed(cm_error_t *err);
  * server's own statement_timeout does not fire when it hangs. 0 = wait for ever. */
 int64_t cm_pg_silence_ms(const cm_pg_t *self, int statements);
 cm_status_t cm_pg_error_silent(int64_t silence_ms, cm_error_t *err);
+/* A blocking call is about to wait, or waits still. */
+void cm_pg_tell_wait(const cm_pg_t *self);
 #endif

@@ -91,6 +91,24 @@ bool cm_pg_is_quick_retry(const char *sqlstate)
     return row && row->quick_retry;
 }
 
+bool cm_pg_is_isolable(const cm_error_t *err)
+{
+    switch (err->status) {
+    case CM_TRANSIENT:
+    case CM_PERMANENT:
+    case CM_MISSING:
+        return true;
+    case CM_MISCONFIGURED:
+        return strncmp(err->code, "42", 2) == 0 && strcmp(err->code, "42501") != 0;
+    case CM_UNAVAILABLE:
+        return strcmp(err->code, "XX001") == 0 || strcmp(err->code, "XX002") == 0;
+    case CM_OK:
+    case CM_CANCELLED:
+        break;
+    }
+    return false;
+}
+
 /* ---- messages ------------------------------------------------------------------------------ */
 
 void cm_pg_first_line(char *line, size_t size, const char *text, bool unquoted)

@@ -18,6 +18,7 @@ enum {
      * contacts are bounded by the batch. While it waits for the table of one tenant, they wait as
      * well, so not the whole batch at once; fewer would pay a commit each. */
     TENANTS_AT_ONCE = 64,
+    TIMEOUTS_MAX = 3,         /* in one tenant: the others wait behind each of them */
     STATEMENTS_OF_TENANT = 3, /* two locks, the deletion */
     ARENA_BLOCK_BYTES = 64 * 1024,
     KEY_MAX = CM_TENANT_ID_MAX + 16
@@ -40,6 +41,7 @@ typedef struct {
     group_t *groups;
     size_t group_count;
     cm_contact_totals_t totals;
+    int timeouts_left; /* of the tenant that is done alone; below 0: no more tries */
 } deletion_t;
 
 static void deletion_end(deletion_t *self)
@@ -308,15 +310,23 @@ static void add_totals(const deletion_t *self, cm_contact_totals_t *totals)
     totals->transactions += self->totals.transactions;
 }
 
-/* Of a tenant or its rows, not of the connection as a whole. */
-static bool is_isolable(const cm_error_t *err)
+static void fail_items(cm_contact_tenant_t *tenant, const cm_error_t *failure)
 {
-    bool schema = strncmp(err->code, "42", 2) == 0 && strcmp(err->code, "42501") != 0;
-    return err->status == CM_TRANSIENT || err->status == CM_PERMANENT ||
-           err->status == CM_MISSING || (err->status == CM_MISCONFIGURED && schema);
+    for (size_t i = 0; i < tenant->count; i++) {
+        tenant->items[i].result = CM_CONTACT_FAILED;
+        tenant->items[i].error = *failure;
+    }
 }
 
-/* One tenant, whose items fail with what it fails with; a permanent fault is that of some item. */
+/* A permanent fault is that of some item; a time-out may be of their number. */
+static bool may_be_of_some(deletion_t *self, const cm_error_t *failure)
+{
+    if (strcmp(failure->code, "57014") == 0)
+        return self->timeouts_left-- > 0;
+    return failure->status == CM_PERMANENT;
+}
+
+/* One tenant, whose items fail with what it fails with, unless that may be of some of them. */
 static cm_status_t delete_alone(deletion_t *self, cm_contact_tenant_t *tenant,
                                 cm_contact_totals_t *totals, cm_error_t *err)
 {
@@ -326,15 +336,12 @@ static cm_status_t delete_alone(deletion_t *self, cm_contact_tenant_t *tenant,
         add_totals(self, totals);
         return CM_OK;
     }
-    if (!is_isolable(&failure)) {
+    if (!cm_pg_is_isolable(&failure)) {
         *err = failure;
         return status;
     }
-    if (status != CM_PERMANENT || tenant->count == 1) {
-        for (size_t i = 0; i < tenant->count; i++) {
-            tenant->items[i].result = CM_CONTACT_FAILED;
-            tenant->items[i].error = failure;
-        }
+    if (!may_be_of_some(self, &failure) || tenant->count == 1) {
+        fail_items(tenant, &failure);
         return CM_OK;
     }
     cm_contact_tenant_t first = *tenant, second = *tenant;
@@ -342,7 +349,11 @@ static cm_status_t delete_alone(deletion_t *self, cm_contact_tenant_t *tenant,
     second.items += first.count;
     second.count -= first.count;
     status = delete_alone(self, &first, totals, err);
-    return status == CM_OK ? delete_alone(self, &second, totals, err) : status;
+    if (status == CM_OK && self->timeouts_left < 0 && failure.status != CM_PERMANENT)
+        fail_items(&second, &failure); /* a permanent fault may be none of theirs */
+    else if (status == CM_OK)
+        status = delete_alone(self, &second, totals, err);
+    return status;
 }
 
 static cm_status_t delete_some(deletion_t *self, cm_contact_tenant_t *tenants, size_t count,
@@ -353,11 +364,13 @@ static cm_status_t delete_some(deletion_t *self, cm_contact_tenant_t *tenants, s
         add_totals(self, totals);
         return CM_OK;
     }
-    if (count > 1 && !is_isolable(err))
+    if (count > 1 && !cm_pg_is_isolable(err))
         return status;
     status = CM_OK;
-    for (size_t i = 0; status == CM_OK && i < count; i++)
+    for (size_t i = 0; status == CM_OK && i < count; i++) {
+        self->timeouts_left = TIMEOUTS_MAX;
         status = delete_alone(self, &tenants[i], totals, err);
+    }
     return status;
 }
 

@@ -26,7 +26,7 @@ typedef enum {
 typedef struct {
     int64_t contact_id, deleted_ms; /* epoch */
     cm_contact_result_t result;
-    cm_error_t error; /* FAILED: CM_TRANSIENT, CM_PERMANENT, CM_MISSING, CM_MISCONFIGURED (42...) */
+    cm_error_t error; /* FAILED: see cm_pg_is_isolable() */
 } cm_contact_item_t;
 
 typedef struct {
@@ -45,7 +45,8 @@ typedef struct {
 } cm_contact_place_t;
 
 /* Delete the contacts of tenants (sorted by id, unique). CM_OK: every item has its result; a fault
- * that is a tenant's own fails its items alone, one that is an item's own that item.
+ * that is a tenant's own fails its items alone, one that is an item's own that item. What takes
+ * longer than statement_timeout is halved, until that has happened four times in a tenant.
  * CM_UNAVAILABLE, CM_MISCONFIGURED: of the connection; do it all again, which is safe. totals is
  * added to. */
 cm_status_t cm_contact_store_delete(cm_pg_t *pg, const cm_contact_place_t *place,

@@ -117,11 +117,7 @@ static cm_status_t halve(isolation_t *self, const cm_device_group_t *rows,
     cm_status_t status = write_rows(self, part_of(rows, 0, half), &good, err);
     if (status != CM_OK)
         return status;
-    if (self->timeouts_left < 0 || self->faults_left < 0) {
-        fail_rows(self, &second, failure);
-        return CM_OK;
-    }
-    if (is_late(self->store)) {
+    if (self->timeouts_left < 0 || self->faults_left < 0 || is_late(self->store)) {
         give_up(self, &second, failure->status == CM_PERMANENT ? NULL : failure);
         return CM_OK;
     }
@@ -141,7 +137,7 @@ static cm_status_t isolate_rows(isolation_t *self, cm_device_group_t rows, cm_er
         if (try_rows(self, &rows, &failure) == CM_OK)
             return CM_OK;
     }
-    if (!cm_device_is_isolable(&failure)) {
+    if (!cm_pg_is_isolable(&failure)) {
         *err = failure;
         return failure.status;
     }
@@ -195,7 +191,7 @@ static cm_status_t isolate_groups(cm_device_store_t *store, cm_error_t *err)
         cm_device_group_t *groups = store->groups;
         size_t count = store->group_count, bad = count == 1 ? 0 : store->failed_group;
         cm_error_t failure = store->failure;
-        if (!cm_device_is_isolable(&failure)) {
+        if (!cm_pg_is_isolable(&failure)) {
             *err = failure;
             return failure.status;
         }

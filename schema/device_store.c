@@ -111,7 +111,7 @@ cm_status_t cm_device_store_pump(cm_device_store_t *self, bool *ret_done, cm_err
     cm_status_t status = cm_device_attempt_pump(self, ret_done, &failure);
     /* A tenant whose tables are not as we know them is no matter of the whole connection. */
     bool whole = status == CM_MISCONFIGURED || status == CM_UNAVAILABLE;
-    if (whole && cm_device_is_isolable(&failure))
+    if (whole && cm_pg_is_isolable(&failure))
         status = failure.status = CM_TRANSIENT;
     if (status != CM_OK && err)
         *err = failure;
@@ -160,7 +160,7 @@ cm_status_t cm_device_store_write(cm_device_store_t *self, cm_store_tenant_t *te
         if (status == CM_OK && !done)
             await_socket(self);
     }
-    if (status != CM_OK && cm_device_is_isolable(&failure))
+    if (status != CM_OK && cm_pg_is_isolable(&failure))
         status = cm_device_store_isolate(self, &failure);
     if (status != CM_OK && err)
         *err = failure;

@@ -51,11 +51,9 @@ void cm_device_store_set_erasure(cm_device_store_t *self, const char *admin_sche
 /* How long one tenant may hold up the others; 0 = the default. All are bounded by
  * statement_timeout. */
 typedef struct {
-    int statement_ms;           /* 3 s: a statement while isolating */
-    int trial_ms;               /* 1 s: a statement of a tenant on trial */
-    int isolate_ms;             /* 20 s: then isolate decides no more, but for what is under way */
-    void (*on_step)(void *ctx); /* called between the steps of isolate, to show a sign of life */
-    void *ctx;
+    int statement_ms; /* 3 s: a statement while isolating */
+    int trial_ms;     /* 1 s: a statement of a tenant on trial */
+    int isolate_ms;   /* 20 s: then isolate decides no more, but for what is under way */
 } cm_device_patience_t;
 void cm_device_store_set_patience(cm_device_store_t *self, const cm_device_patience_t *patience);
 

@@ -97,8 +97,5 @@ cm_status_t cm_device_attempt_pump(cm_device_store_t *self, bool *ret_done, cm_e
 cm_status_t cm_device_attempt_run(cm_device_store_t *self, cm_device_group_t *groups, size_t count,
                                   bool exact, cm_error_t *err);
 
-/* True when err is about a tenant or its rows, not about the connection as a whole. */
-bool cm_device_is_isolable(const cm_error_t *err);
-
 void cm_device_touched_clear(cm_device_store_t *self);
 #endif

@@ -509,26 +509,6 @@ cm_status_t cm_device_attempt_run(cm_device_store_t *self, cm_device_group_t *gr
         int failed = -1;
         status = cm_pg_pipeline_wait(self->pg, &failed, err);
         status = end_phase(self, status, failed, &done, err);
-        if (self->patience.on_step)
-            self->patience.on_step(self->patience.ctx);
     }
     return status;
-}
-
-bool cm_device_is_isolable(const cm_error_t *err)
-{
-    switch (err->status) {
-    case CM_TRANSIENT:
-    case CM_PERMANENT:
-    case CM_MISSING:
-        return true;
-    case CM_MISCONFIGURED: /* one tenant's tables are not as we know them; 42501 is our role */
-        return strncmp(err->code, "42", 2) == 0 && strcmp(err->code, "42501") != 0;
-    case CM_UNAVAILABLE: /* damage to one tenant's table or index is no outage */
-        return strcmp(err->code, "XX001") == 0 || strcmp(err->code, "XX002") == 0;
-    case CM_OK:
-    case CM_CANCELLED:
-        break;
-    }
-    return false;
 }

@@ -153,16 +153,35 @@ static cm_status_t forget(sweep_t *self, cm_error_t *err)
                         self->admin_schema, 1, values, NULL, err);
 }
 
-/* With a savepoint around it: a tenant whose schema is gone has no files to rewrite. */
+/* Something was not there. A tenant whose schema is gone has no files to rewrite; a table that is
+ * missing in one that is there is a fault. */
+static cm_status_t take_missing(sweep_t *self, const cm_error_t *failure, cm_error_t *err)
+{
+    const char *values[] = {self->schema};
+    CM_CLEANUP(cm_pg_clear) PGresult *result = NULL;
+    cm_status_t status = cm_pg_exec(self->pg, "ROLLBACK TO SAVEPOINT rewrite", err);
+    if (status == CM_OK)
+        status = cm_pg_query(self->pg, "SELECT FROM pg_namespace WHERE nspname = $1", 1, values,
+                             &result, err);
+    if (status != CM_OK || (*self->tenant && PQntuples(result) == 0))
+        return status;
+    *err = *failure;
+    return failure->status;
+}
+
 static cm_status_t sweep_claimed(sweep_t *self, cm_erasure_step_t *ret_step, cm_error_t *err)
 {
+    cm_error_t failure = {0};
     cm_tenant_id_schema(self->tenant, self->schema);
     cm_status_t status = cm_pg_exec(self->pg, "SAVEPOINT rewrite", err);
-    if (status == CM_OK)
-        status = lock_and_rewrite(self, err);
+    if (status != CM_OK)
+        return status;
+    status = lock_and_rewrite(self, &failure);
     *ret_step = status == CM_MISSING ? CM_ERASURE_ABSENT : CM_ERASURE_REWRITTEN;
     if (status == CM_MISSING)
-        status = cm_pg_exec(self->pg, "ROLLBACK TO SAVEPOINT rewrite", err);
+        status = take_missing(self, &failure, err);
+    else if (status != CM_OK)
+        *err = failure;
     return status == CM_OK ? forget(self, err) : status;
 }
 

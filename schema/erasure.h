@@ -49,14 +49,14 @@ typedef struct {
 typedef enum {
     CM_ERASURE_NONE,      /* nothing (more) is noted, or others are at it */
     CM_ERASURE_REWRITTEN, /* ret_tenant tells whose tables */
-    CM_ERASURE_ABSENT     /* it has no tables: nothing to rewrite, no longer noted */
+    CM_ERASURE_ABSENT     /* it has no schema: nothing to rewrite, no longer noted */
 } cm_erasure_step_t;
 
 /* Rewrite the tables of the next tenant that choice fits, in order of id; one transaction. First it
  * catches up on what an erasure could not see: dead letters and held verdicts of devices that were
  * removed since. On failure ret_tenant tells whose it was ("" too: the dead letters); CM_TRANSIENT
- * / 55P03: its tables are busy, it stays noted.
- */
+ * / 55P03: its tables are busy; CM_MISSING: one is not there although the schema is. It stays
+ * noted. */
 cm_status_t cm_erasure_sweep_next(cm_pg_t *pg, const char *admin_schema,
                                   const cm_erasure_choice_t *choice,
                                   char ret_tenant[CM_TENANT_ID_MAX], cm_erasure_step_t *ret_step,

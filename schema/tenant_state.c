@@ -1,6 +1,10 @@
 #include "schema/tenant_state.h"
+#include "runtime/cleanup.h"
 #include "schema/sql.h"
 #include "schema/tenant_step.h"
+
+#include <stdlib.h>
+#include <string.h>
 
 typedef struct {
     const char *reason;
@@ -101,6 +105,28 @@ cm_status_t cm_tenant_hold(cm_pg_t *pg, const char *admin_schema, const char *id
 {
     cm_tenant_step_t step = {.pg = pg, .admin_schema = admin_schema, .id = id, .audit = audit};
     return run(&step, hold, reason, ret_change, err);
+}
+
+cm_status_t cm_tenant_hold_get(cm_pg_t *pg, const char *admin_schema, const char *id,
+                               int64_t *ret_held_ms, char **ret_reason, cm_error_t *err)
+{
+    const char *values[] = {id};
+    CM_CLEANUP(cm_pg_clear) PGresult *result = NULL;
+    cm_status_t status =
+        cm_sql_query(pg,
+                     "SELECT coalesce(" CM_SQL_TO_MS(
+                         "held_at") ", 0), hold_reason FROM @schema@.tenants WHERE id = $1",
+                     admin_schema, 1, values, &result, err);
+    if (status != CM_OK)
+        return status;
+    if (PQntuples(result) == 0)
+        return cm_error_set(err, CM_MISSING, "tenant-missing", "tenant %s is not in the registry",
+                            id);
+    *ret_held_ms = cm_pg_i64(result, 0, 0);
+    *ret_reason = strdup(cm_pg_text(result, 0, 1));
+    if (!*ret_reason)
+        abort();
+    return CM_OK;
 }
 
 cm_status_t cm_tenant_release(cm_pg_t *pg, const char *admin_schema, const char *id,

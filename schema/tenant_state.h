@@ -23,6 +23,9 @@ cm_status_t cm_tenant_resume(cm_pg_t *pg, const char *admin_schema, const char *
 cm_status_t cm_tenant_hold(cm_pg_t *pg, const char *admin_schema, const char *id,
                            const char *reason, cm_audit_trail_t *audit,
                            cm_tenant_change_t *ret_change, cm_error_t *err);
+/* Since when (epoch, 0: it is under none) and why; *ret_reason is yours (free). One query. */
+cm_status_t cm_tenant_hold_get(cm_pg_t *pg, const char *admin_schema, const char *id,
+                               int64_t *ret_held_ms, char **ret_reason, cm_error_t *err);
 /* Audit "legal-hold-released". *ret_waits (may be NULL): a deletion waited for it. */
 cm_status_t cm_tenant_release(cm_pg_t *pg, const char *admin_schema, const char *id,
                               cm_audit_trail_t *audit, cm_tenant_change_t *ret_change,

@@ -178,9 +178,13 @@ const char cm_token_status_sql_trip[] =
     " FROM k LEFT JOIN brake ON brake.application_code = k.application_code"
     " AND brake.provider = k.provider";
 
-/* Longer than the longest window of a brake, push_token_status.brake_window_ms. */
+/* Longer than the longest window of a brake, push_token_status.brake_window_ms. What somebody else has
+ * locked is not waited for: it is about to be newer, or gone. */
 const char cm_token_status_sql_prune[] =
-    "DELETE FROM @schema@.push_verdicts_held WHERE NOT held AND kept_at < now() - interval '25 hours'";
+    "DELETE FROM @schema@.push_verdicts_held WHERE ctid = ANY (ARRAY("
+    "  SELECT ctid FROM @schema@.push_verdicts_held"
+    "  WHERE NOT held AND kept_at < now() - interval '25 hours'"
+    "  LIMIT $1::bigint FOR UPDATE SKIP LOCKED))";
 
 /* ---- the operator's decision ---------------------------------------------------------------- */
 

@@ -31,7 +31,7 @@ extern const char cm_token_status_sql_write_valid[];
 extern const char cm_token_status_sql_lock_devices[], cm_token_status_sql_lock_held[];
 extern const char cm_token_status_sql_trip[];
 
-/* Forget what was applied too long ago to be taken back. */
+/* Forget what was applied too long ago to be taken back, $1 of them at most. */
 extern const char cm_token_status_sql_prune[];
 
 /* The next verdicts held for $1 application code, $2 provider, at most $3: apply them by the rule

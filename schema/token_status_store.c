@@ -1,12 +1,15 @@
 #include "schema/token_status_store.h"
+#include "runtime/cleanup.h"
 #include "runtime/clock.h"
 #include "runtime/crash.h"
 #include "runtime/hash.h"
 #include "schema/device_sql.h"
 #include "schema/sql.h"
+#include "schema/tenant_registry.h"
 #include "schema/token_status_sql.h"
 
 #include <assert.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +21,6 @@ enum {
     QUICK_TRIES_MAX = 3,
     QUICK_WAIT_MIN_MS = 5,
     QUICK_WAIT_MAX_MS = 50,
-    PRUNE_EVERY_MS = 3600 * 1000,
     KEY_MAX = CM_TENANT_ID_MAX + 16
 };
 
@@ -35,19 +37,12 @@ typedef struct { /* a statement sent */
     size_t group;
 } step_t;
 
-typedef struct { /* when a tenant was pruned last, on this connection */
-    char tenant[CM_TENANT_ID_MAX];
-    int64_t at_ms; /* monotonic */
-    UT_hash_handle hh;
-} pruned_t;
-
 struct cm_token_status_store {
     cm_pg_t *pg;
     const char *admin_schema;
     cm_arena_t *arena; /* groups, errors; until the next write */
     cm_pg_arrays_t arrays;
     cm_buffer_t sql;
-    pruned_t *pruned;
     int64_t connected_at_ms; /* the connection that has our session settings */
     cm_token_status_stats_t stats;
     const group_t *groups; /* of the attempt under way */
@@ -68,22 +63,11 @@ cm_token_status_store_t *cm_token_status_store_new(cm_pg_t *pg, const char *admi
     return self;
 }
 
-static void forget_pruned(cm_token_status_store_t *self)
-{
-    pruned_t *item, *next;
-    HASH_ITER(hh, self->pruned, item, next)
-    {
-        HASH_DEL(self->pruned, item);
-        free(item);
-    }
-}
-
 void cm_token_status_store_destroy(cm_token_status_store_t **self_p)
 {
     cm_token_status_store_t *self = *self_p;
     if (!self)
         return;
-    forget_pruned(self);
     cm_pg_arrays_destroy(&self->arrays);
     cm_buffer_destroy(&self->sql);
     cm_arena_destroy(&self->arena);
@@ -104,7 +88,6 @@ static cm_status_t prepare_session(cm_token_status_store_t *self, cm_error_t *er
     int64_t connected_at_ms = cm_pg_connected_at_ms(self->pg);
     if (cm_pg_is_connected(self->pg) && connected_at_ms == self->connected_at_ms)
         return CM_OK;
-    forget_pruned(self);
     cm_status_t status = cm_pg_exec(self->pg, cm_device_sql_session, err);
     if (status == CM_OK)
         self->connected_at_ms = connected_at_ms;
@@ -168,28 +151,6 @@ static bool has_gone(const group_t *group)
     return false;
 }
 
-/* Where something is noted, what is old goes now and then. */
-static bool is_to_be_pruned(cm_token_status_store_t *self, const group_t *group)
-{
-    int64_t now_ms = cm_clock_mono_ms();
-    const char *tenant = group->tenant->tenant;
-    pruned_t *item = NULL;
-    if (!has_gone(group))
-        return false;
-    HASH_FIND_STR(self->pruned, tenant, item);
-    if (item && now_ms - item->at_ms < PRUNE_EVERY_MS)
-        return false;
-    if (!item) {
-        item = calloc(1, sizeof *item);
-        if (!item)
-            abort();
-        snprintf(item->tenant, sizeof item->tenant, "%s", tenant);
-        HASH_ADD_STR(self->pruned, tenant, item);
-    }
-    item->at_ms = now_ms;
-    return true;
-}
-
 static bool is_same_device(const cm_token_verdict_t *a, const cm_token_verdict_t *b)
 {
     return cm_str_eq(a->client_id, b->client_id) &&
@@ -239,10 +200,6 @@ static cm_status_t add_group(cm_token_status_store_t *self, size_t index, cm_err
                                        group->count);
         self->stats.statements++;
         status = add_write(self, index, err);
-    }
-    if (status == CM_OK && is_to_be_pruned(self, group)) {
-        cm_pg_arrays_clear(&self->arrays);
-        status = add(self, STEP_OTHER, index, cm_token_status_sql_prune, NULL, err);
     }
     return status;
 }
@@ -351,25 +308,6 @@ static cm_status_t attempt(cm_token_status_store_t *self, const group_t *groups,
 
 /* ---- isolation ------------------------------------------------------------------------------ */
 
-/* Is err about a tenant or its verdicts, not about the connection as a whole? */
-static bool is_isolable(const cm_error_t *err)
-{
-    switch (err->status) {
-    case CM_TRANSIENT:
-    case CM_PERMANENT:
-    case CM_MISSING:
-        return true;
-    case CM_MISCONFIGURED: /* its tables are not as we know them; 42501 is our role */
-        return strncmp(err->code, "42", 2) == 0 && strcmp(err->code, "42501") != 0;
-    case CM_UNAVAILABLE: /* damage to one tenant's table is no outage */
-        return strcmp(err->code, "XX001") == 0 || strcmp(err->code, "XX002") == 0;
-    case CM_OK:
-    case CM_CANCELLED:
-        break;
-    }
-    return false;
-}
-
 static void wait_a_little(void)
 {
     uint64_t span = QUICK_WAIT_MAX_MS - QUICK_WAIT_MIN_MS + 1;
@@ -403,7 +341,7 @@ static cm_status_t isolate(cm_token_status_store_t *self, const group_t *group, 
         if (attempt(self, group, 1, &bad, &failure) == CM_OK)
             return CM_OK;
     }
-    if (!is_isolable(&failure)) {
+    if (!cm_pg_is_isolable(&failure)) {
         *err = failure;
         return failure.status;
     }
@@ -434,7 +372,7 @@ static cm_status_t write_groups(cm_token_status_store_t *self, const group_t *gr
         size_t bad = SIZE_MAX;
         if (attempt(self, groups, count, &bad, &failure) == CM_OK)
             return CM_OK;
-        if (!is_isolable(&failure)) {
+        if (!cm_pg_is_isolable(&failure)) {
             *err = failure;
             return failure.status;
         }
@@ -472,5 +410,63 @@ cm_status_t cm_token_status_store_write(cm_token_status_store_t *self, cm_token_
     cm_status_t status = write_groups(self, groups, count, &failure);
     if (status != CM_OK && err)
         *err = failure;
+    return status;
+}
+
+/* ---- forgetting ----------------------------------------------------------------------------- */
+
+static cm_status_t next_tenant(cm_pg_t *pg, const char *admin_schema, const char *after,
+                               char ret_tenant[CM_TENANT_ID_MAX], cm_error_t *err)
+{
+    char needed[16];
+    snprintf(needed, sizeof needed, "%d", CM_TENANT_SCHEMA_NEEDED);
+    const char *values[] = {after, needed};
+    CM_CLEANUP(cm_pg_clear) PGresult *result = NULL;
+    cm_status_t status = cm_sql_query(pg,
+                                      "SELECT id FROM @schema@.tenants WHERE id > $1 AND state IN"
+                                      " ('active', 'suspended') AND schema_version >= $2::integer"
+                                      " ORDER BY id LIMIT 1",
+                                      admin_schema, 2, values, &result, err);
+    if (status == CM_OK && PQntuples(result) > 0)
+        snprintf(ret_tenant, CM_TENANT_ID_MAX, "%s", cm_pg_text(result, 0, 0));
+    return status;
+}
+
+static cm_status_t prune(cm_pg_t *pg, const char *tenant, int64_t most, int64_t *ret_forgotten,
+                         cm_error_t *err)
+{
+    char schema[CM_TENANT_SCHEMA_MAX], limit[24];
+    snprintf(limit, sizeof limit, "%" PRId64, most);
+    const char *values[] = {limit};
+    CM_CLEANUP(cm_pg_clear) PGresult *result = NULL;
+    cm_status_t status = cm_pg_exec(pg, "SET LOCAL lock_timeout = '100ms'", err);
+    if (status == CM_OK)
+        status = cm_sql_query(pg, cm_token_status_sql_prune, cm_tenant_id_schema(tenant, schema), 1,
+                              values, &result, err);
+    if (status == CM_OK)
+        *ret_forgotten = strtoll(PQcmdTuples(result), NULL, 10);
+    return status;
+}
+
+cm_status_t cm_token_status_prune_next(cm_pg_t *pg, const char *admin_schema, const char *after,
+                                       int64_t most, char ret_tenant[CM_TENANT_ID_MAX],
+                                       int64_t *ret_forgotten, cm_error_t *err)
+{
+    int64_t forgotten = 0;
+    char tenant[CM_TENANT_ID_MAX] = "";
+    *ret_forgotten = 0;
+    cm_status_t status = next_tenant(pg, admin_schema, after, tenant, err);
+    memcpy(ret_tenant, tenant, sizeof tenant);
+    if (status != CM_OK || !*tenant)
+        return status;
+    status = cm_pg_begin(pg, err);
+    if (status == CM_OK)
+        status = prune(pg, tenant, most, &forgotten, err);
+    if (status == CM_OK)
+        status = cm_pg_commit(pg, err);
+    if (status != CM_OK)
+        cm_pg_rollback(pg);
+    else
+        *ret_forgotten = forgotten;
     return status;
 }

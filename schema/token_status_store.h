@@ -10,7 +10,7 @@
  *
  * A verdict that a token is gone does not reach the device while a brake is on for its tenant,
  * application and provider: it is held, one for each device and provider, the newest. What was
- * applied as gone is noted for a day, so that a brake that goes on can take it back in the same
+ * applied as gone is noted for 25 hours, so that a brake that goes on can take it back in the same
  * transaction. Where no instance can slip past: token_status_sql.c. Rule: events.md section 5.
  */
 #ifndef CM_SCHEMA_TOKEN_STATUS_STORE_H
@@ -75,6 +75,13 @@ void cm_token_status_store_destroy(cm_token_status_store_t **self_p);
  * the whole connection): nothing is known; writing all again is safe. */
 cm_status_t cm_token_status_store_write(cm_token_status_store_t *self, cm_token_tenant_t *tenants,
                                         size_t count, cm_error_t *err);
+
+/* Forget what was noted too long ago to be taken back, at most `most` of it, in the schema of the
+ * first tenant behind `after` ("": of all); one transaction, which waits for no row and 100 ms for
+ * the table. ret_tenant tells whose, on failure, too; "": there is none behind `after`. */
+cm_status_t cm_token_status_prune_next(cm_pg_t *pg, const char *admin_schema, const char *after,
+                                       int64_t most, char ret_tenant[CM_TENANT_ID_MAX],
+                                       int64_t *ret_forgotten, cm_error_t *err);
 
 typedef struct {
     uint64_t statements;   /* that write verdicts */

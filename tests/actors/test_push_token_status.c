@@ -312,6 +312,18 @@ Test(push_token_status, a_look_at_the_brakes_that_fails_is_told_and_harms_nothin
     cr_expect(strstr(said, "57014") != NULL, "%s", said);
 }
 
+Test(push_token_status, old_verdicts_of_each_tenant_are_forgotten_without_a_batch, .timeout = 20)
+{
+    cm_subworker_mesh_t mesh;
+    atomic_store(&fake_token_status_store.old_chunks, 2);
+    start(&mesh);
+    cm_mesh_await(&fake_token_status_store.rounds, 1);
+    cr_expect(eq(int, atomic_load(&fake_token_status_store.old_chunks), 0));
+    cr_expect(eq(int, atomic_load(&fake_token_status_store.prunes), 4)); /* a, and b thrice */
+    cm_mesh_await(&fake_token_status_store.totals, 1);
+    cm_mesh_stop(&mesh);
+}
+
 /* ---- the brake ------------------------------------------------------------------------------ */
 
 enum { MIN = 20 };

@@ -98,6 +98,19 @@ Test(wiring, only_what_is_named_runs)
     cr_expect(eq(sz, mesh.expected_count, 2)); /* it and the gateway */
 }
 
+Test(wiring, the_sweeper_runs_beside_the_contact_deletion_and_must_beat_too)
+{
+    static cm_mesh_t mesh;
+    cm_options_t options;
+    cm_error_t err = {0};
+    const char *const names[] = {"contact-deletion"};
+    fill(&options, 2);
+    cr_assert(eq(int, cm_mesh_lay_out(&mesh, &options, names, 1, &err), CM_OK));
+    cr_expect(service(&mesh, "erasure-sweeper") != NULL);
+    cr_expect(eq(sz, mesh.expected_count, 3));
+    cr_expect(eq(str, (char *)mesh.expected[1], "erasure-sweeper"));
+}
+
 Test(wiring, a_sub_worker_named_twice_runs_once)
 {
     static cm_mesh_t mesh;

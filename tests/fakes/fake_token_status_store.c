@@ -1,6 +1,8 @@
 #include "tests/fakes/fake_token_status_store.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 cm_fake_token_status_store_t fake_token_status_store;
 
@@ -60,6 +62,22 @@ cm_status_t cm_token_status_store_write(cm_token_status_store_t *self, cm_token_
     }
     atomic_fetch_add(&fake_token_status_store.writes, 1);
     return CM_OK;
+}
+
+cm_status_t cm_token_status_prune_next(cm_pg_t *pg, const char *admin_schema, const char *after,
+                                       int64_t most, char ret_tenant[CM_TENANT_ID_MAX],
+                                       int64_t *ret_forgotten, cm_error_t *err)
+{
+    (void)pg, (void)admin_schema;
+    const char *next = strcmp(after, "a") < 0 ? "a" : strcmp(after, "b") < 0 ? "b" : "";
+    snprintf(ret_tenant, CM_TENANT_ID_MAX, "%s", next);
+    *ret_forgotten = 0;
+    if (*next == 'b' && atomic_load(&fake_token_status_store.old_chunks) > 0) {
+        atomic_fetch_sub(&fake_token_status_store.old_chunks, 1);
+        *ret_forgotten = most;
+    }
+    atomic_fetch_add(*next ? &fake_token_status_store.prunes : &fake_token_status_store.rounds, 1);
+    return *next == 'a' ? cm_error_set(err, CM_TRANSIENT, "55P03", "locked by the test") : CM_OK;
 }
 
 cm_token_status_stats_t cm_token_status_store_stats(const cm_token_status_store_t *self)

@@ -122,6 +122,40 @@ Test(tenant_commands, a_held_tenant_is_deleted_after_its_release)
     world_close(&world);
 }
 
+/* The one line of `tenant show` as JSON. */
+static json_t *shown(world_t *self)
+{
+    const cm_program_t *done = manager(self, NULL, ARGS("tenant", "show", "7", "-o", "json"));
+    cr_assert(eq(int, done->code, 0), "%s", done->err);
+    json_t *made = json_loads(done->out, JSON_DISABLE_EOF_CHECK, NULL);
+    cr_assert(made != NULL, "%s", done->out);
+    return made;
+}
+
+Test(tenant_commands, show_tells_of_a_legal_hold_while_there_is_one)
+{
+    world_t world;
+    world_open(&world);
+    static const char *const reasons[] = {"", "a \"lawsuit\"", ""};
+    for (size_t i = 0; i < CM_LENGTH(reasons); i++) {
+        if (i == 1)
+            manager(&world, NULL, ARGS("tenant", "hold", "7", "--reason", reasons[i]));
+        if (i == 2)
+            manager(&world, NULL, ARGS("tenant", "release", "7", "-y"));
+        json_t *made = shown(&world);
+        const char *held_at = json_string_value(json_object_get(made, "held_at"));
+        const char *reason = json_string_value(json_object_get(made, "hold_reason"));
+        cr_assert(held_at && reason);
+        cr_expect(eq(int, *held_at != '\0', i == 1));
+        cr_expect(eq(str, (char *)reason, (char *)reasons[i]));
+        json_decref(made);
+    }
+    manager(&world, NULL, ARGS("tenant", "hold", "7", "--reason", "a lawsuit"));
+    const cm_program_t *done = manager(&world, NULL, ARGS("tenant", "show", "7"));
+    cr_expect(strstr(done->out, "held_at") && strstr(done->out, "a lawsuit"), "%s", done->out);
+    world_close(&world);
+}
+
 /* ---- delete and certificate ----------------------------------------------------------------- */
 
 Test(tenant_commands, a_deletion_prints_what_was_counted)

@@ -345,17 +345,44 @@ static bool sleeps_in_a_rewrite(void *ctx)
                           " AND datname = current_database()") > 0;
 }
 
+/* The rewrite of tenant "a" takes long while the table public.slow is there. */
+static void make_slow(world_t *self)
+{
+    cm_test_sql(self->pg, "CREATE TABLE public.slow AS SELECT 1");
+    cm_test_sql(self->pg, "CREATE FUNCTION public.sleeps(text) RETURNS int IMMUTABLE LANGUAGE"
+                          " plpgsql AS $$ BEGIN IF current_setting('application_name') = '" SESSION
+                          "' AND to_regclass('public.slow') IS NOT NULL"
+                          " THEN PERFORM pg_sleep(50); END IF; RETURN 1; END $$");
+    cm_test_sql(self->pg, "CREATE INDEX ON tenant_a.devices (public.sleeps(client_id))");
+}
+
+/* Only a stop of the whole statement ends it, so what is reported meanwhile comes from within. */
+Test(erasure_sweeper, it_shows_life_during_a_rewrite_that_takes_long)
+{
+    CM_CLEANUP(world_close) world_t world;
+    world_open(&world);
+    make_slow(&world);
+    note(&world, "a", 61);
+    world_start(&world);
+    let_it_look();
+    cr_assert(cm_test_wait(sleeps_in_a_rewrite, &world, WAIT_MS));
+    while (zsock_events(world.reports) & ZMQ_POLLIN)
+        take_report(&world);
+    take_report(&world);
+    cr_expect(sleeps_in_a_rewrite(&world));
+    cm_test_sql(world.pg, "DROP TABLE public.slow");
+    cm_test_sql(world.pg,
+                "SELECT pg_cancel_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name = '" SESSION "' AND datname = current_database()");
+    await(&world, FAILED, 1);
+}
+
 Test(erasure_sweeper, a_connection_lost_in_a_rewrite_costs_that_look_only_and_is_told_once)
 {
     CM_CLEANUP(world_close) world_t world;
     world_open(&world);
     int64_t before = file_of(&world, "a");
-    cm_test_sql(world.pg, "CREATE TABLE public.slow AS SELECT 1");
-    cm_test_sql(world.pg, "CREATE FUNCTION public.sleeps(text) RETURNS int IMMUTABLE LANGUAGE"
-                          " plpgsql AS $$ BEGIN IF current_setting('application_name') = '" SESSION
-                          "' AND to_regclass('public.slow') IS NOT NULL"
-                          " THEN PERFORM pg_sleep(50); END IF; RETURN 1; END $$");
-    cm_test_sql(world.pg, "CREATE INDEX ON tenant_a.devices (public.sleeps(client_id))");
+    make_slow(&world);
     note(&world, "a", 61);
     note(&world, "", 61);
     world_start(&world);

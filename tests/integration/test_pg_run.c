@@ -93,6 +93,52 @@ Test(pg_run, a_lost_or_closed_connection_is_unavailable, .timeout = 30)
     }
 }
 
+/* ---- while it waits ------------------------------------------------------------------------- */
+
+typedef struct {
+    cm_pg_t *holder; /* of a lock that the statement waits for */
+    int calls;
+} waiting_t;
+
+/* Let go when the statement waits for the third time: one that is never told of waits in vain. */
+static void let_go(void *ctx)
+{
+    waiting_t *self = ctx;
+    if (++self->calls == 3)
+        must(self->holder, "ROLLBACK");
+}
+
+static void set_up_waiting(world_t *world, waiting_t *waiting)
+{
+    set_up(world, 8);
+    cm_pg_destroy(&world->pg);
+    *waiting = (waiting_t){.holder = world->other};
+    world->pg = cm_pg_new(&(cm_pg_options_t){
+        .uri = world->uri, .statement_timeout_ms = 20000, .on_wait = let_go, .wait_ctx = waiting});
+    cr_assert(eq(int, cm_pg_connect(world->pg, NULL, &world->err), CM_OK));
+    must(world->other, "BEGIN; LOCK TABLE public.t");
+}
+
+Test(pg_run, whoever_waits_for_an_answer_is_called_again_and_again, .timeout = 60)
+{
+    CM_CLEANUP(tear_down) world_t world = {0};
+    waiting_t waiting;
+    set_up_waiting(&world, &waiting);
+    cr_expect(eq(int, run_row(&world, 1, "", 0, NULL), CM_OK), "%s", world.err.message);
+    cr_expect(ge(int, waiting.calls, 3));
+}
+
+Test(pg_run, whoever_waits_for_a_pipeline_is_called_too, .timeout = 60)
+{
+    CM_CLEANUP(tear_down) world_t world = {0};
+    waiting_t waiting;
+    set_up_waiting(&world, &waiting);
+    begin(&world);
+    add_row(&world, NULL, 1);
+    cr_expect(eq(int, run(&world), CM_OK), "%s", world.err.message);
+    cr_expect(ge(int, waiting.calls, 3));
+}
+
 Test(pg_run, the_connection_pipelines_again_after_it, .timeout = 30)
 {
     CM_CLEANUP(tear_down) world_t world = {0};

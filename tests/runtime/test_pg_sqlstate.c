@@ -61,6 +61,27 @@ Test(pg_sqlstate, each_line_of_the_table_has_its_class)
     }
 }
 
+/* What may be of one tenant or row among many, and what is of the connection. */
+Test(pg_sqlstate, a_failure_of_some_rows_or_tables_can_be_isolated)
+{
+    static const char *const of_some[] = {"23514", "22021", "40P01", "55P03", "57014", "42P01",
+                                          "3F000", "42703", "42804", "XX000", "XX001", "XX002"};
+    static const char *const of_all[] = {"",      "08006", "42501", "28P01", "3D000", "25006",
+                                         "53100", "57P01", "57P04", "58030", "40003"};
+    for (size_t i = 0; i < CM_LENGTH(of_some); i++) {
+        cm_error_t err = {0};
+        cm_error_set(&err, cm_pg_classify(of_some[i], NULL), of_some[i], "test");
+        cr_expect(cm_pg_is_isolable(&err), "%s", of_some[i]);
+    }
+    for (size_t i = 0; i < CM_LENGTH(of_all); i++) {
+        cm_error_t err = {0};
+        cm_error_set(&err, cm_pg_classify(of_all[i], NULL), of_all[i], "test");
+        cr_expect(not(cm_pg_is_isolable(&err)), "%s", of_all[i]);
+    }
+    cr_expect(not(cm_pg_is_isolable(&(cm_error_t){.status = CM_CANCELLED})));
+    cr_expect(not(cm_pg_is_isolable(&(cm_error_t){.status = CM_OK})));
+}
+
 Test(pg_sqlstate, whether_it_is_known_need_not_be_asked)
 {
     cr_expect(eq(int, cm_pg_classify("40P01", NULL), CM_TRANSIENT));

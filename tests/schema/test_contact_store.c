@@ -341,6 +341,80 @@ Test(contact_store, a_bad_item_fails_alone)
     store_tear_down(&world);
 }
 
+/* The server refuses to note more than so many deletions in time; how often it was asked is told by
+ * a sequence, which no rollback takes back. */
+static void refuse_many(store_world_t *world, int more_than)
+{
+    cm_test_sql(world->other, "CREATE SEQUENCE public.asked");
+    cm_test_sql(world->other,
+                "CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS"
+                " $$BEGIN PERFORM nextval('public.asked'); IF (SELECT count(*) FROM n) > %d THEN"
+                " PERFORM pg_sleep(60); END IF; RETURN NULL; END$$",
+                more_than);
+    cm_test_sql(world->other,
+                "CREATE TRIGGER refuse AFTER INSERT ON tenant_a.contact_tombstones REFERENCING NEW"
+                " TABLE AS n FOR EACH STATEMENT EXECUTE FUNCTION public.refuse()");
+    cm_test_sql(world->other, "SET statement_timeout = '1s'");
+}
+
+enum { MANY = 16 };
+
+static void expect_each(store_world_t *world, cm_contact_result_t expected)
+{
+    cm_contact_item_t items[MANY];
+    for (size_t i = 0; i < MANY; i++)
+        items[i] = (cm_contact_item_t){.contact_id = (int64_t)i, .deleted_ms = 20};
+    delete_all(world, "a", items, MANY);
+    for (size_t i = 0; i < MANY; i++) {
+        cr_expect(eq(int, items[i].result, expected), "item %zu", i);
+        if (expected == CM_CONTACT_FAILED)
+            cr_expect(eq(str, items[i].error.code, "57014"));
+    }
+}
+
+Test(contact_store, deletions_that_take_too_long_together_are_halved)
+{
+    store_world_t world = {0};
+    store_set_up(&world);
+    refuse_many(&world, MANY / 2);
+    expect_each(&world, CM_CONTACT_APPLIED);
+    ROWS("3", "SELECT last_value FROM public.asked");
+    store_tear_down(&world);
+}
+
+Test(contact_store, a_tenant_where_everything_takes_too_long_is_given_up_soon)
+{
+    store_world_t world = {0};
+    store_set_up(&world);
+    refuse_many(&world, 0);
+    expect_each(&world, CM_CONTACT_FAILED);
+    ROWS("4", "SELECT last_value FROM public.asked");
+    store_tear_down(&world);
+}
+
+/* One table that cannot be read is no outage of the database. */
+Test(contact_store, a_damaged_tenant_fails_alone)
+{
+    store_world_t world = {0};
+    cm_contact_totals_t totals = {0};
+    store_set_up(&world);
+    cm_test_tenant(world.other, "b");
+    cm_test_sql(world.other,
+                "CREATE FUNCTION public.damage() RETURNS trigger LANGUAGE plpgsql AS"
+                " $$BEGIN RAISE EXCEPTION 'invalid page' USING ERRCODE = 'XX001'; END$$");
+    cm_test_sql(world.other, "CREATE TRIGGER damage BEFORE INSERT ON tenant_a.contact_tombstones"
+                             " FOR EACH ROW EXECUTE FUNCTION public.damage()");
+    cm_contact_item_t items[] = {{.contact_id = 7, .deleted_ms = 20},
+                                 {.contact_id = 7, .deleted_ms = 20}};
+    cm_contact_tenant_t tenants[] = {{"a", &items[0], 1}, {"b", &items[1], 1}};
+    cr_assert(eq(int, cm_contact_store_delete(world.other, &PLACE, tenants, 2, &totals, &world.err),
+                 CM_OK));
+    cr_expect(eq(int, items[0].result, CM_CONTACT_FAILED));
+    cr_expect(eq(str, items[0].error.code, "XX001"));
+    cr_expect(eq(int, items[1].result, CM_CONTACT_APPLIED));
+    store_tear_down(&world);
+}
+
 Test(contact_store, a_lost_connection_tells_nothing_of_any_item)
 {
     store_world_t world = {0};

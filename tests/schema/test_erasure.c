@@ -298,6 +298,29 @@ Test(erasure, a_tenant_that_is_gone_is_no_longer_noted)
     store_tear_down(&world);
 }
 
+Test(erasure, a_table_that_is_missing_in_a_schema_that_is_there_is_a_fault)
+{
+    store_world_t world = {0};
+    char tenant[CM_TENANT_ID_MAX];
+    cm_erasure_step_t step;
+    store_set_up(&world);
+    cr_assert(eq(int, cm_erasure_note(world.pg, CM_TEST_ADMIN, "a", &world.err), CM_OK));
+    cr_assert(eq(int, cm_erasure_note(world.pg, CM_TEST_ADMIN, "", &world.err), CM_OK));
+    cm_test_sql(world.other, "DROP TABLE tenant_a.push_verdicts_held");
+    cm_test_sql(world.other, "ALTER TABLE " CM_TEST_ADMIN ".dead_letters RENAME TO other");
+    for (const char *only = "a"; only; only = *only ? "" : NULL) {
+        cm_erasure_choice_t choice = {.only = only, .key = "", .lock_ms = 1000};
+        cm_status_t status =
+            cm_erasure_sweep_next(world.pg, CM_TEST_ADMIN, &choice, tenant, &step, &world.err);
+        cr_expect(eq(int, status, CM_MISSING));
+        cr_expect(eq(int, step, CM_ERASURE_NONE));
+        cr_expect(eq(str, world.err.code, "42P01"));
+        cr_expect(eq(str, tenant, (char *)only));
+    }
+    ROWS("\na", "SELECT tenant FROM " CM_TEST_ADMIN ".erasures_pending ORDER BY 1");
+    store_tear_down(&world);
+}
+
 /* The deletion could not know whose device it was: the writer notes it, the sweep completes it. */
 Test(erasure, what_was_kept_of_a_device_that_a_late_link_removed_goes_with_the_sweep)
 {

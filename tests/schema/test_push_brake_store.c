@@ -307,19 +307,87 @@ Test(push_brake, a_decision_for_a_schema_that_is_not_there_says_so)
     verdict_tear_down(&world);
 }
 
-Test(push_brake, what_was_applied_long_ago_is_forgotten)
+/* ---- what is old ---------------------------------------------------------------------------- */
+
+/* In tenant a: `old` verdicts that no brake takes back any more, one that it may, one that is held.
+ */
+static void note_old(verdict_world_t *world, int old)
+{
+    cm_test_sql(world->other,
+                "INSERT INTO tenant_a.push_verdicts_held (application_code, client_id, provider,"
+                " verdict_at, held, kept_at) SELECT 'app', 'old' || i, 'fcm', now(), false,"
+                " now() - interval '26 hours' FROM generate_series(1, %d) AS i UNION ALL VALUES"
+                " ('app', 'late', 'fcm', now(), false, now() - interval '24 hours'),"
+                " ('app', 'held', 'fcm', now(), true, now() - interval '26 hours')",
+                old);
+}
+
+/* How many are forgotten of the first tenant behind `after`, which must be this one. */
+static int64_t prune(verdict_world_t *world, const char *after, int64_t most, const char *expected)
+{
+    char tenant[CM_TENANT_ID_MAX];
+    int64_t forgotten = -1;
+    cr_assert(eq(int,
+                 cm_token_status_prune_next(world->pg, CM_TEST_ADMIN, after, most, tenant,
+                                            &forgotten, &world->err),
+                 CM_OK),
+              "%s %s", world->err.code, world->err.message);
+    cr_expect(eq(str, tenant, (char *)expected));
+    return forgotten;
+}
+
+#define KEPT "SELECT client_id FROM tenant_a.push_verdicts_held ORDER BY 1"
+
+Test(push_brake, what_was_applied_long_ago_is_forgotten_some_at_a_time)
 {
     verdict_world_t world;
     verdict_set_up(&world);
-    device(&world, "c1", "tok1", 10);
-    device(&world, "c2", "tok2", 10);
-    cm_test_sql(world.other,
-                "INSERT INTO tenant_a.push_verdicts_held (application_code, client_id, provider,"
-                " verdict_at, held, kept_at) VALUES"
-                " ('app', 'c2', 'fcm', now(), false, now() - interval '26 hours'),"
-                " ('app', 'c2', 'sns', now(), true, now() - interval '26 hours')");
-    write_one(&world, by_client("c1", GONE, 20));
-    expect_rows(&world, "SELECT client_id, provider FROM tenant_a.push_verdicts_held ORDER BY 1, 2",
-                "c1|fcm\nc2|sns");
+    note_old(&world, 5);
+    cr_expect(eq(i64, prune(&world, "", 3, "a"), 3));
+    cr_expect(eq(i64, prune(&world, "", 3, "a"), 2));
+    cr_expect(eq(i64, prune(&world, "", 3, "a"), 0));
+    expect_rows(&world, KEPT, "held\nlate");
+    verdict_tear_down(&world);
+}
+
+Test(push_brake, one_tenant_after_the_other_is_looked_at_but_for_deleted_ones)
+{
+    verdict_world_t world;
+    verdict_set_up(&world);
+    cm_test_tenant(world.other, "x1");
+    cm_test_tenant(world.other, "x2");
+    cm_test_delete(world.other, "x1", 5000);
+    cm_test_sql(world.other, "UPDATE " CM_TEST_ADMIN ".tenants SET state = 'suspended'"
+                             " WHERE id = 'x2'");
+    prune(&world, "wzz", 3, "x2");
+    prune(&world, "x2", 3, "");
+    verdict_tear_down(&world);
+}
+
+/* A verdict that is being written may have it in hand, and other rows to come. */
+Test(push_brake, what_somebody_has_locked_is_not_waited_for)
+{
+    verdict_world_t world;
+    char tenant[CM_TENANT_ID_MAX];
+    int64_t forgotten = -1;
+    verdict_set_up(&world);
+    note_old(&world, 2);
+    cm_test_sql(world.other, "BEGIN");
+    cm_test_sql(world.other, "UPDATE tenant_a.push_verdicts_held SET kept_at = now()"
+                             " WHERE client_id = 'old1'");
+    cr_expect(eq(i64, prune(&world, "", 10, "a"), 1));
+    cm_test_sql(world.other, "COMMIT");
+    expect_rows(&world, KEPT, "held\nlate\nold1");
+    cm_test_sql(world.other, "BEGIN");
+    cm_test_sql(world.other, "LOCK TABLE tenant_a.push_verdicts_held");
+    cr_expect(eq(
+        int,
+        cm_token_status_prune_next(world.pg, CM_TEST_ADMIN, "", 10, tenant, &forgotten, &world.err),
+        CM_TRANSIENT));
+    cr_expect(eq(str, world.err.code, "55P03"));
+    cr_expect(eq(str, tenant, "a"));
+    cr_expect(eq(i64, forgotten, 0));
+    cm_test_sql(world.other, "ROLLBACK");
+    prune(&world, "", 10, "a");
     verdict_tear_down(&world);
 }

@@ -7,6 +7,10 @@
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
 
+#define REPORTS "inproc://mesh-reports"
+
+enum { LIFE_WAIT_MS = 30000 };
+
 static void fill_options(cm_options_t *options, int hold_ms)
 {
     if (!options->postgres.admin_schema)
@@ -33,11 +37,13 @@ static void start(cm_subworker_mesh_t *self, const char *subworker,
     self->options = *options;
     fill_options(&self->options, hold_ms);
     self->args = (cm_subworker_args_t){
-        .name = "tested/0", .subworker = subworker, .options = &self->options};
+        .name = "tested/0", .subworker = subworker, .options = &self->options, .reports = REPORTS};
     self->work = zsock_new(ZMQ_PUSH);
     self->outcomes = zsock_new(ZMQ_PULL);
     zsock_bind(self->work, "%s", cm_endpoint_work(subworker, 0, endpoint));
     zsock_bind(self->outcomes, "%s", CM_ENDPOINT_OUTCOMES);
+    self->reports = zsock_new(ZMQ_PULL);
+    zsock_bind(self->reports, "%s", REPORTS);
     cm_status_t status = cm_actor_start(&self->actor, body, &self->args, CM_MESH_WAIT_MS, &err);
     cr_assert(eq(int, status, CM_OK));
     cr_assert(cm_mesh_next(self, CM_MESH_WAIT_MS, &frame), "not fresh");
@@ -64,6 +70,7 @@ void cm_mesh_stop(cm_subworker_mesh_t *self)
     zactor_destroy(&self->actor);
     zsock_destroy(&self->work);
     zsock_destroy(&self->outcomes);
+    zsock_destroy(&self->reports);
     cm_arena_destroy(&self->arena);
     cm_buffer_destroy(&self->frame);
     cm_delivery_builder_destroy(&self->builder);
@@ -129,6 +136,23 @@ void cm_mesh_expect_batch(cm_subworker_mesh_t *self, uint64_t id, cm_outcome_fra
 cm_str_t cm_mesh_attribute(const cm_outcome_t *outcome, const char *name)
 {
     return cm_attribute_get(outcome->message.attributes, outcome->message.attribute_count, name);
+}
+
+static bool take_report(cm_subworker_mesh_t *self, int wait_ms)
+{
+    zmq_msg_t frame;
+    zsock_set_rcvtimeo(self->reports, wait_ms);
+    bool came = cm_frame_receive(self->reports, &frame, 0);
+    if (came)
+        zmq_msg_close(&frame);
+    return came;
+}
+
+void cm_mesh_expect_life(cm_subworker_mesh_t *self)
+{
+    while (take_report(self, 0)) {
+    }
+    cr_assert(take_report(self, LIFE_WAIT_MS), "no sign of life");
 }
 
 void cm_mesh_await(const atomic_int *counter, int number)

@@ -8,7 +8,7 @@
 enum { CM_MESH_WAIT_MS = 5000 };
 
 typedef struct {
-    zsock_t *work, *outcomes;
+    zsock_t *work, *outcomes, *reports;
     zactor_t *actor;
     cm_options_t options;
     cm_subworker_args_t args;
@@ -42,6 +42,9 @@ bool cm_mesh_next(cm_subworker_mesh_t *self, int wait_ms, cm_outcome_frame_t *re
 void cm_mesh_expect_ready(cm_subworker_mesh_t *self);
 void cm_mesh_expect_batch(cm_subworker_mesh_t *self, uint64_t id, cm_outcome_frame_t *ret_frame);
 cm_str_t cm_mesh_attribute(const cm_outcome_t *outcome, const char *name);
+
+/* Forget the reports that came, and take one that comes now. */
+void cm_mesh_expect_life(cm_subworker_mesh_t *self);
 
 /* Wait until a counter of a fake has reached a number. */
 void cm_mesh_await(const atomic_int *counter, int number);

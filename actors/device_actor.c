@@ -538,8 +538,8 @@ static cm_status_t open_all(device_actor_t *self, bool waits, cm_error_t *err)
         return status;
     open_metrics(self);
     cm_pg_link_open(&self->link, options, self->args->name, self->args->role, &self->reporter);
-    self->store = cm_device_store_new(self->link.pg);
-    cm_device_store_set_erasure(self->store, options->postgres.admin_schema, options->erasure.key);
+    self->store = cm_device_store_new(self->link.pg, options->postgres.admin_schema);
+    cm_device_store_set_erasure_key(self->store, options->erasure.key);
     return cm_subworker_open_sockets(&self->sockets, self->args, err);
 }
 

@@ -181,7 +181,7 @@ int main(int argc, char **argv)
         cm_bench_stream(&bench, i, workers[i].stream);
         workers[i].redis = cm_bench_connect_redis(&bench);
         workers[i].pg = cm_bench_connect_pg(&bench, "client-manager bench floor");
-        workers[i].store = cm_device_store_new(workers[i].pg);
+        workers[i].store = cm_device_store_new(workers[i].pg, CM_BENCH_SCHEMA);
     }
     for (unsigned i = 0; i < bench.connections; i++)
         if (pthread_create(&workers[i].thread, NULL, work, &workers[i]) != 0)

@@ -63,7 +63,7 @@ static void write_devices(const cm_bench_t *bench, cm_pg_t *pg)
     cm_bench_batch_t batch;
     cm_buffer_t body = {0};
     cm_arena_t *bodies = cm_arena_new(1024 * 1024);
-    cm_device_store_t *store = cm_device_store_new(pg);
+    cm_device_store_t *store = cm_device_store_new(pg, CM_BENCH_SCHEMA);
     told_t told = {.what = "devices", .total = bench->traffic.known};
     cm_bench_batch_init(&batch, bench->count);
     uint64_t written = 0;

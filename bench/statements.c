@@ -118,7 +118,7 @@ int main(int argc, char **argv)
     measure.client = getpid();
     for (unsigned i = 0; i < bench.connections; i++) {
         workers[i].pg = cm_bench_connect_pg(&bench, "client-manager bench statements");
-        workers[i].store = cm_device_store_new(workers[i].pg);
+        workers[i].store = cm_device_store_new(workers[i].pg, CM_BENCH_SCHEMA);
     }
     run(&bench, workers, &measure);
     uint64_t applied = 0, statements = 0;

@@ -15,14 +15,13 @@
 #define PUSH_COLUMNS "push_at, push_token, push_address_type"
 #define CONTACT_COLUMNS "contact_at, contact_id, contact_field_id"
 #define COLUMNS KEY ", " DEVICE_COLUMNS ", " PUSH_COLUMNS ", " CONTACT_COLUMNS
-#define ARGUMENTS "$1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17"
 
 /* n: the changes. Scalar subqueries for the tombstones, not joins: they leave the rows in the order of
  * the arrays, so that all writers lock them in one order. A tenant that was deleted and activated anew
  * has a tombstone without a key, which counts for all devices; asked once a statement. That of a
  * contact has its hash for a key: a table of their own would be one more relation to open and lock in
  * every statement, a tenth of the write at few rows each. */
-#define CHANGES "unnest(" ARGUMENTS ", $18) AS n(" COLUMNS ", contact_key)"
+#define CHANGES "unnest($1) AS n(" COLUMNS ", contact_key)"
 #define FENCE                                                                                      \
     "(SELECT f.removed_at FROM @schema@.tombstones AS f"                                    \
     " WHERE f.application_code = '' AND f.client_id = '')"
@@ -50,6 +49,11 @@
     "(coalesce(" r ".contact_at, " NOT_SET "), " r ".contact_id IS NOT NULL,"                      \
     " coalesce(" r ".contact_id, 0), " r ".contact_field_id IS NOT NULL,"                          \
     " coalesce(" r ".contact_field_id, 0))"
+
+const char cm_device_sql_row_type[] =
+    "SELECT t.oid::bigint, typarray::bigint FROM pg_type AS t"
+    " JOIN pg_namespace AS n ON n.oid = typnamespace"
+    " WHERE nspname = $1 AND typname = 'device_change'";
 
 const char cm_device_sql_session[] =
     /* A plan made while the tombstones were empty would scan them all once they are many. */
@@ -252,9 +256,8 @@ const char cm_device_sql_settle[] =
     " AND (n.removed_at IS NULL OR n.removed_at IS NOT DISTINCT FROM t.removed_at),"
     " CASE WHEN " WANTED("contact_at", CONTACT_ROW) " AND c.removed_at >= n.contact_at"
     " THEN " CM_SQL_TO_MS("c.removed_at") " END,"
-    " (d.xmin = $20[1]::xid) IS TRUE\n"
-    "FROM unnest(" ARGUMENTS ", $18, $19) WITH ORDINALITY"
-    " AS n(" COLUMNS ", contact_key, removed_at, i)\n"
+    " (d.xmin = $3[1]::xid) IS TRUE\n"
+    "FROM unnest($1, $2) WITH ORDINALITY AS n(" COLUMNS ", contact_key, removed_at, i)\n"
     "LEFT JOIN @schema@.devices AS d"
     " ON d.application_code = n.application_code AND d.client_id = n.client_id\n"
     "LEFT JOIN @schema@.tombstones AS t"
@@ -291,14 +294,7 @@ static void put_text(cm_pg_arrays_t *arrays, cm_str_t text)
     cm_pg_arrays_text(arrays, text.len ? text : CM_STR_NONE);
 }
 
-static void put_optional(cm_pg_arrays_t *arrays, bool has, int64_t value)
-{
-    if (has)
-        cm_pg_arrays_i64(arrays, value);
-    else
-        cm_pg_arrays_null(arrays);
-}
-
+enum { CHANGE_COLUMNS = 9 + CM_DEVICE_FIELDS + 1 };
 _Static_assert(CM_TIME_NONE == CM_PG_MS_NONE, "a register that is not set is NULL");
 
 /* One column of all items that `takes` accepts; `change` names the current one in `put`. */
@@ -327,35 +323,68 @@ static void bind_key(cm_pg_arrays_t *arrays, cm_store_item_t *const *items, size
     COLUMN(CM_PG_TEXT, cm_pg_arrays_text(arrays, change->client_id));
 }
 
-static void put_contact_key(cm_pg_arrays_t *arrays, const cm_erasure_key_t *key,
-                            const cm_device_change_t *change)
+static void text_column(cm_pg_arrays_t *arrays, cm_str_t text)
 {
-    char hex[CM_ERASURE_HEX_MAX];
-    if (change->has_contact_id) {
-        cm_erasure_hash_t hash = cm_erasure_contact(key, change->contact_id);
-        cm_pg_arrays_text(arrays, cm_erasure_hash_hex(&hash, hex));
-    } else {
-        cm_pg_arrays_null(arrays);
-    }
+    cm_pg_row_column(arrays, CM_PG_TEXT);
+    put_text(arrays, text);
 }
 
-static void bind_registers(cm_pg_arrays_t *arrays, const cm_erasure_key_t *key,
-                           cm_store_item_t *const *items, size_t count, takes_fn *takes,
-                           size_t taken)
+static void time_column(cm_pg_arrays_t *arrays, int64_t ms)
 {
-    bind_key(arrays, items, count, takes, taken);
-    COLUMN(CM_PG_TIMESTAMPTZ, cm_pg_arrays_ms(arrays, change->device_ms));
-    for (int field = 0; field < CM_DEVICE_FIELDS; field++)
-        COLUMN(field == CM_DEVICE_PUSH_SETTINGS ? CM_PG_JSON : CM_PG_TEXT,
-               put_text(arrays, change->device[field]));
-    COLUMN(CM_PG_TIMESTAMPTZ, cm_pg_arrays_ms(arrays, change->push_ms));
-    COLUMN(CM_PG_TEXT, put_text(arrays, change->push_token));
-    COLUMN(CM_PG_TEXT, put_text(arrays, change->push_address_type));
-    COLUMN(CM_PG_TIMESTAMPTZ, cm_pg_arrays_ms(arrays, change->contact_ms));
-    COLUMN(CM_PG_INT8, put_optional(arrays, change->has_contact_id, change->contact_id));
-    COLUMN(CM_PG_INT8,
-           put_optional(arrays, change->has_contact_field_id, change->contact_field_id));
-    COLUMN(CM_PG_TEXT, put_contact_key(arrays, key, change));
+    cm_pg_row_column(arrays, CM_PG_TIMESTAMPTZ);
+    cm_pg_arrays_ms(arrays, ms);
+}
+
+static void number_column(cm_pg_arrays_t *arrays, bool has, int64_t value)
+{
+    cm_pg_row_column(arrays, CM_PG_INT8);
+    if (has)
+        cm_pg_arrays_i64(arrays, value);
+    else
+        cm_pg_arrays_null(arrays);
+}
+
+static void contact_key_column(cm_pg_arrays_t *arrays, const cm_erasure_key_t *key,
+                               const cm_device_change_t *change)
+{
+    char hex[CM_ERASURE_HEX_MAX];
+    cm_str_t text = CM_STR_NONE;
+    if (change->has_contact_id) {
+        cm_erasure_hash_t hash = cm_erasure_contact(key, change->contact_id);
+        text = cm_erasure_hash_hex(&hash, hex);
+    }
+    text_column(arrays, text);
+}
+
+/* As the type device_change has its columns. */
+static void put_change(cm_pg_arrays_t *arrays, const cm_erasure_key_t *key,
+                       const cm_device_change_t *change)
+{
+    size_t row = cm_pg_row_begin(arrays, CHANGE_COLUMNS);
+    text_column(arrays, change->application_code);
+    text_column(arrays, change->client_id);
+    time_column(arrays, change->device_ms);
+    for (int field = 0; field < CM_DEVICE_FIELDS; field++) {
+        cm_pg_row_column(arrays, field == CM_DEVICE_PUSH_SETTINGS ? CM_PG_JSON : CM_PG_TEXT);
+        put_text(arrays, change->device[field]);
+    }
+    time_column(arrays, change->push_ms);
+    text_column(arrays, change->push_token);
+    text_column(arrays, change->push_address_type);
+    time_column(arrays, change->contact_ms);
+    number_column(arrays, change->has_contact_id, change->contact_id);
+    number_column(arrays, change->has_contact_field_id, change->contact_field_id);
+    contact_key_column(arrays, key, change);
+    cm_pg_row_end(arrays, row);
+}
+
+static void bind_changes(cm_pg_arrays_t *arrays, const cm_device_binding_t *binding,
+                         cm_store_item_t *const *items, size_t count, takes_fn *takes, size_t taken)
+{
+    cm_pg_arrays_open_rows(arrays, &binding->type, taken);
+    for (size_t i = 0; i < count; i++)
+        if (takes(&items[i]->change))
+            put_change(arrays, binding->key, &items[i]->change);
 }
 
 size_t cm_device_sql_bind_removals(cm_pg_arrays_t *arrays, cm_store_item_t *const *items,
@@ -371,17 +400,18 @@ size_t cm_device_sql_bind_removals(cm_pg_arrays_t *arrays, cm_store_item_t *cons
     return taken;
 }
 
-size_t cm_device_sql_bind_registers(cm_pg_arrays_t *arrays, const cm_erasure_key_t *key,
+size_t cm_device_sql_bind_registers(cm_pg_arrays_t *arrays, const cm_device_binding_t *binding,
                                     cm_store_item_t *const *items, size_t count)
 {
-    size_t taken = count_taken(items, count, cm_device_sql_has_register);
+    takes_fn *takes = cm_device_sql_has_register;
+    size_t taken = count_taken(items, count, takes);
     cm_pg_arrays_clear(arrays);
     if (taken > 0)
-        bind_registers(arrays, key, items, count, cm_device_sql_has_register, taken);
+        bind_changes(arrays, binding, items, count, takes, taken);
     return taken;
 }
 
-size_t cm_device_sql_bind_settle(cm_pg_arrays_t *arrays, const cm_erasure_key_t *key,
+size_t cm_device_sql_bind_settle(cm_pg_arrays_t *arrays, const cm_device_binding_t *binding,
                                  cm_store_item_t *const *items, size_t count, const char *xid)
 {
     takes_fn *takes = takes_all;
@@ -389,7 +419,7 @@ size_t cm_device_sql_bind_settle(cm_pg_arrays_t *arrays, const cm_erasure_key_t 
     cm_pg_arrays_clear(arrays);
     if (taken == 0)
         return 0;
-    bind_registers(arrays, key, items, count, takes, taken);
+    bind_changes(arrays, binding, items, count, takes, taken);
     COLUMN(CM_PG_TIMESTAMPTZ, cm_pg_arrays_ms(arrays, change->removed_ms));
     cm_pg_arrays_open(arrays, CM_PG_TEXT, 1);
     cm_pg_arrays_text(arrays, *xid ? cm_str(xid) : CM_STR_NONE);

@@ -1,13 +1,23 @@
 /* device_sql - the statements of the device store, and their arguments from changes.
  *
- * All of them take the changes of one tenant as arrays, one element per device, in order of the
- * key.
+ * All of them take the changes of one tenant as an array, one element per device, in order of the
+ * key: of the composite type device_change (schema/admin/0001_base.sql), removals as one of each
+ * column.
  */
 #ifndef CM_SCHEMA_DEVICE_SQL_H
 #define CM_SCHEMA_DEVICE_SQL_H
 #include "proto/erasure_hash.h"
 #include "schema/device_store.h"
 #include "schema/pg_array.h"
+
+/* By what a tenant's changes are bound: the row type of this connection's database
+ * (cm_device_sql_row_type: its OID and that of its array, $1 the admin schema) and the tenant's
+ * key, for the hashes of contacts. */
+typedef struct {
+    cm_pg_row_type_t type;
+    const cm_erasure_key_t *key;
+} cm_device_binding_t;
+extern const char cm_device_sql_row_type[];
 
 /* Session settings that the statements rely on. */
 extern const char cm_device_sql_session[];
@@ -47,13 +57,13 @@ extern const char cm_device_sql_upsert_exact[];
  * is as transaction xid left it. All binary. */
 extern const char cm_device_sql_settle[];
 
-/* Fill arrays for items; return how many of them they took (0: nothing to send). key: of the
- * tenant, for the hashes of contacts. xid: "" for none. */
+/* Fill arrays for items; return how many of them they took (0: nothing to send). xid: "" for
+ * none. */
 size_t cm_device_sql_bind_removals(cm_pg_arrays_t *arrays, cm_store_item_t *const *items,
                                    size_t count);
-size_t cm_device_sql_bind_registers(cm_pg_arrays_t *arrays, const cm_erasure_key_t *key,
+size_t cm_device_sql_bind_registers(cm_pg_arrays_t *arrays, const cm_device_binding_t *binding,
                                     cm_store_item_t *const *items, size_t count);
-size_t cm_device_sql_bind_settle(cm_pg_arrays_t *arrays, const cm_erasure_key_t *key,
+size_t cm_device_sql_bind_settle(cm_pg_arrays_t *arrays, const cm_device_binding_t *binding,
                                  cm_store_item_t *const *items, size_t count, const char *xid);
 
 bool cm_device_sql_is_removal(const cm_device_change_t *change);

@@ -17,22 +17,22 @@ enum {
     ISOLATE_MS = 20000
 };
 
-cm_device_store_t *cm_device_store_new(cm_pg_t *pg)
+cm_device_store_t *cm_device_store_new(cm_pg_t *pg, const char *admin_schema)
 {
     cm_device_store_t *self = calloc(1, sizeof *self);
     if (!self)
         abort();
     self->pg = pg;
+    self->admin_schema = admin_schema;
     self->arena = cm_arena_new(ARENA_BLOCK_BYTES);
     self->erasure_key = "";
     cm_device_store_set_patience(self, &(cm_device_patience_t){0});
     return self;
 }
 
-void cm_device_store_set_erasure(cm_device_store_t *self, const char *admin_schema, const char *key)
+void cm_device_store_set_erasure_key(cm_device_store_t *self, const char *key)
 {
     assert(!self->touched); /* the keys of tenants are kept */
-    self->erasure_schema = admin_schema;
     self->erasure_key = key;
 }
 

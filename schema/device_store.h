@@ -40,13 +40,13 @@ typedef struct {
 
 typedef struct cm_device_store cm_device_store_t;
 
-cm_device_store_t *cm_device_store_new(cm_pg_t *pg); /* pg is borrowed and must outlive it */
+/* Both are borrowed and must outlive it. In admin_schema tenants are noted in whose tables a
+ * deleted contact's device was found (schema/erasure.h). */
+cm_device_store_t *cm_device_store_new(cm_pg_t *pg, const char *admin_schema);
 void cm_device_store_destroy(cm_device_store_t **self_p);
-/* Before the first write; both borrowed. key: by which deleted contacts are known, "" until it is
- * set (proto/erasure_hash.h). admin_schema: where tenants are noted in whose tables a deleted
- * contact's device was found (schema/erasure.h); NULL: nowhere. */
-void cm_device_store_set_erasure(cm_device_store_t *self, const char *admin_schema,
-                                 const char *key);
+/* Before the first write; borrowed. By which deleted contacts are known, "" until it is set
+ * (proto/erasure_hash.h). */
+void cm_device_store_set_erasure_key(cm_device_store_t *self, const char *key);
 
 /* How long one tenant may hold up the others; 0 = the default. All are bounded by
  * statement_timeout. */

@@ -69,9 +69,10 @@ struct cm_device_store {
     int64_t connected_at_ms;
     cm_device_touched_t *touched;
     cm_device_patience_t patience;
-    const char *erasure_schema, *erasure_key; /* see cm_device_store_set_erasure() */
-    int64_t isolate_until_ms;                 /* monotonic; 0: not isolating */
-    int limit_ms;                             /* of the next statement, 0: that of the connection */
+    const char *admin_schema, *erasure_key;
+    cm_pg_row_type_t row_type; /* of this connection's database */
+    int64_t isolate_until_ms;  /* monotonic; 0: not isolating */
+    int limit_ms;              /* of the next statement, 0: that of the connection */
 
     cm_device_phase_t phase;
     cm_device_group_t *groups; /* of this phase; after a failure those without a result */

@@ -1,3 +1,4 @@
+#include "runtime/cleanup.h"
 #include "runtime/crash.h"
 #include "runtime/hash.h"
 #include "schema/device_sql.h"
@@ -52,7 +53,22 @@ void cm_device_touched_clear(cm_device_store_t *self)
     self->stats.tenants_touched = 0;
 }
 
-/* Once per connection: its session settings. */
+static cm_status_t find_row_type(cm_device_store_t *self, cm_error_t *err)
+{
+    const char *values[] = {self->admin_schema};
+    CM_CLEANUP(cm_pg_clear) PGresult *result = NULL;
+    cm_status_t status = cm_pg_query(self->pg, cm_device_sql_row_type, 1, values, &result, err);
+    if (status != CM_OK)
+        return status;
+    if (PQntuples(result) != 1)
+        return cm_error_set(err, CM_MISCONFIGURED, "admin-schema",
+                            "schema %s has no type device_change: it is not there or not ours",
+                            self->admin_schema);
+    self->row_type = (cm_pg_row_type_t){(Oid)cm_pg_i64(result, 0, 0), (Oid)cm_pg_i64(result, 0, 1)};
+    return CM_OK;
+}
+
+/* Once per connection: its session settings, and the type of a change. */
 static cm_status_t prepare_session(cm_device_store_t *self, cm_error_t *err)
 {
     int backend = cm_pg_is_connected(self->pg) ? PQbackendPID(cm_pg_raw(self->pg)) : 0;
@@ -61,6 +77,8 @@ static cm_status_t prepare_session(cm_device_store_t *self, cm_error_t *err)
         return CM_OK;
     cm_device_touched_clear(self);
     cm_status_t status = cm_pg_exec(self->pg, cm_device_sql_session, err);
+    if (status == CM_OK)
+        status = find_row_type(self, err);
     if (status == CM_OK) {
         self->backend = backend;
         self->connected_at_ms = connected_at_ms;
@@ -143,10 +161,10 @@ static cm_status_t add_note(cm_device_store_t *self, size_t index, cm_error_t *e
 {
     static const Oid types[] = {CM_PG_TEXT};
     const char *values[] = {self->groups[index].tenant};
-    if (!self->groups[index].erases || !self->erasure_schema)
+    if (!self->groups[index].erases)
         return CM_OK;
     cm_buffer_clear(&self->sql);
-    cm_sql_in_schema(&self->sql, cm_erasure_note_sql, self->erasure_schema);
+    cm_sql_in_schema(&self->sql, cm_erasure_note_sql, self->admin_schema);
     cm_pg_statement_t statement = {
         .sql = cm_buffer_text(&self->sql), .count = 1, .types = types, .values = values};
     note_step(self, CM_DEVICE_STEP_NOTE, index);
@@ -171,8 +189,8 @@ static cm_status_t add_removals(cm_device_store_t *self, size_t index, cm_error_
 static cm_status_t add_registers(cm_device_store_t *self, size_t index, bool exact, cm_error_t *err)
 {
     cm_device_group_t *group = &self->groups[index];
-    size_t rows =
-        cm_device_sql_bind_registers(&self->arrays, group->erasure_key, group->items, group->count);
+    cm_device_binding_t binding = {self->row_type, group->erasure_key};
+    size_t rows = cm_device_sql_bind_registers(&self->arrays, &binding, group->items, group->count);
     if (rows == 0)
         return CM_OK;
     self->stats.statements++;
@@ -201,8 +219,8 @@ static void take_xid(cm_device_store_t *self, const PGresult *result)
 static cm_status_t add_settle(cm_device_store_t *self, size_t index, cm_error_t *err)
 {
     cm_device_group_t *group = &self->groups[index];
-    cm_device_sql_bind_settle(&self->arrays, group->erasure_key, group->items, group->count,
-                              self->xid);
+    cm_device_binding_t binding = {self->row_type, group->erasure_key};
+    cm_device_sql_bind_settle(&self->arrays, &binding, group->items, group->count, self->xid);
     return add(self, CM_DEVICE_STEP_SETTLE, index, "settle", cm_device_sql_settle, err);
 }
 

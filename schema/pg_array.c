@@ -43,17 +43,17 @@ void cm_pg_arrays_destroy(cm_pg_arrays_t *self)
     *self = (cm_pg_arrays_t){0};
 }
 
-void cm_pg_arrays_open(cm_pg_arrays_t *self, cm_pg_element_t element, size_t count)
+static void open_array(cm_pg_arrays_t *self, Oid element, Oid array, size_t count)
 {
     assert(self->count < CM_PG_ARRAYS_MAX && count <= INT32_MAX);
     self->starts[self->count] = self->bytes.len;
-    self->types[self->count] = array_type(element);
+    self->types[self->count] = array;
     self->count++;
     cm_buffer_reserve(&self->bytes, 20 + 12 * count);
     char *header = self->bytes.data + self->bytes.len;
     put_u32(header, count > 0); /* dimensions */
     put_u32(header + 4, 1);     /* may hold NULLs */
-    put_u32(header + 8, (uint32_t)element);
+    put_u32(header + 8, element);
     if (count == 0) {
         self->bytes.len += 12;
         return;
@@ -61,6 +61,39 @@ void cm_pg_arrays_open(cm_pg_arrays_t *self, cm_pg_element_t element, size_t cou
     put_u32(header + 12, (uint32_t)count);
     put_u32(header + 16, 1); /* lower bound */
     self->bytes.len += 20;
+}
+
+void cm_pg_arrays_open(cm_pg_arrays_t *self, cm_pg_element_t element, size_t count)
+{
+    open_array(self, element, array_type(element), count);
+}
+
+void cm_pg_arrays_open_rows(cm_pg_arrays_t *self, const cm_pg_row_type_t *type, size_t count)
+{
+    open_array(self, type->row, type->array, count);
+}
+
+size_t cm_pg_row_begin(cm_pg_arrays_t *self, int columns)
+{
+    size_t row = self->bytes.len;
+    cm_buffer_reserve(&self->bytes, 8);
+    put_u32(self->bytes.data + row + 4, (uint32_t)columns);
+    self->bytes.len += 8;
+    return row;
+}
+
+void cm_pg_row_column(cm_pg_arrays_t *self, cm_pg_element_t type)
+{
+    cm_buffer_reserve(&self->bytes, 4);
+    put_u32(self->bytes.data + self->bytes.len, type);
+    self->bytes.len += 4;
+}
+
+void cm_pg_row_end(cm_pg_arrays_t *self, size_t row)
+{
+    size_t len = self->bytes.len - row - 4;
+    assert(len <= INT32_MAX);
+    put_u32(self->bytes.data + row, (uint32_t)len);
 }
 
 void cm_pg_arrays_null(cm_pg_arrays_t *self)

@@ -3,7 +3,7 @@
  *
  * Open a column, put as many values as it was opened for, and so on; seal when the last is full. An
  * absent text and a missing number are SQL NULL. Binary costs a quarter less than text and needs no
- * quoting. Source: PostgreSQL's array_recv() and timestamptz_recv().
+ * quoting. Source: PostgreSQL's array_recv(), record_recv() and timestamptz_recv().
  */
 #ifndef CM_SCHEMA_PG_ARRAY_H
 #define CM_SCHEMA_PG_ARRAY_H
@@ -33,6 +33,10 @@ typedef struct {
     int lengths[CM_PG_ARRAYS_MAX], formats[CM_PG_ARRAYS_MAX];
 } cm_pg_arrays_t; /* zero-initialise */
 
+typedef struct {
+    Oid row, array; /* of a composite type and its array type; unlike in every database */
+} cm_pg_row_type_t;
+
 void cm_pg_arrays_clear(cm_pg_arrays_t *self); /* keeps the memory */
 void cm_pg_arrays_destroy(cm_pg_arrays_t *self);
 
@@ -44,6 +48,12 @@ void cm_pg_arrays_i32(cm_pg_arrays_t *self, int32_t value);
  * fails there with 22008. */
 void cm_pg_arrays_ms(cm_pg_arrays_t *self, int64_t epoch_ms);
 void cm_pg_arrays_null(cm_pg_arrays_t *self);
+/* An array of rows: begin each, for each of its columns say the type and put the value, end. Many
+ * columns at few rows cost the server half of what an array for each of them does. */
+void cm_pg_arrays_open_rows(cm_pg_arrays_t *self, const cm_pg_row_type_t *type, size_t count);
+size_t cm_pg_row_begin(cm_pg_arrays_t *self, int columns); /* returns where: for its end */
+void cm_pg_row_column(cm_pg_arrays_t *self, cm_pg_element_t type);
+void cm_pg_row_end(cm_pg_arrays_t *self, size_t row);
 /* A statement with these arguments; valid until the next clear or open. */
 cm_pg_statement_t cm_pg_arrays_statement(cm_pg_arrays_t *self, const char *key, const char *sql);
 

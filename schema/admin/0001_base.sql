@@ -54,3 +54,26 @@ CREATE TABLE @schema@.dead_letters (
 CREATE INDEX dead_letters_tenant ON @schema@.dead_letters (tenant, id);
 CREATE INDEX dead_letters_error ON @schema@.dead_letters (error_class, error_code, id);
 CREATE INDEX dead_letters_last_failed ON @schema@.dead_letters (last_failed_at);
+
+-- A change of one device as writers send it, an array of them a statement: a column for each of the
+-- table's, and the keyed hash in hex of the contact it sets. Half the work of an array a column.
+CREATE TYPE @schema@.device_change AS (
+    application_code    text COLLATE "C",
+    client_id           text COLLATE "C",
+    device_at           timestamptz,
+    platform            text COLLATE "C",
+    application_version text COLLATE "C",
+    device_model        text COLLATE "C",
+    os_version          text COLLATE "C",
+    sdk_version         text COLLATE "C",
+    language            text COLLATE "C",
+    timezone            text COLLATE "C",
+    push_settings       json,
+    push_at             timestamptz,
+    push_token          text COLLATE "C",
+    push_address_type   text COLLATE "C",
+    contact_at          timestamptz,
+    contact_id          bigint,
+    contact_field_id    bigint,
+    contact_key         text COLLATE "C"
+);

@@ -14,14 +14,14 @@ struct cm_device_store {
     size_t error_count;
 };
 
-void cm_device_store_set_erasure(cm_device_store_t *self, const char *admin_schema, const char *key)
+void cm_device_store_set_erasure_key(cm_device_store_t *self, const char *key)
 {
-    (void)self, (void)admin_schema, (void)key;
+    (void)self, (void)key;
 }
 
-cm_device_store_t *cm_device_store_new(cm_pg_t *pg)
+cm_device_store_t *cm_device_store_new(cm_pg_t *pg, const char *admin_schema)
 {
-    (void)pg;
+    (void)pg, (void)admin_schema;
     return calloc(1, sizeof(cm_device_store_t));
 }
 

@@ -22,7 +22,7 @@ static inline void store_set_up(store_world_t *self)
 {
     self->pg = cm_test_admin(self->uri);
     self->other = cm_test_connect(self->uri);
-    self->store = cm_device_store_new(self->pg);
+    self->store = cm_device_store_new(self->pg, CM_TEST_ADMIN);
     cm_test_tenant(self->other, "a");
 }
 

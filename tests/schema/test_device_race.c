@@ -44,7 +44,7 @@ static void *race_for_one_device(void *ctx)
 {
     racer_t *self = ctx;
     cm_pg_t *pg = cm_test_connect(self->uri);
-    cm_device_store_t *store = cm_device_store_new(pg);
+    cm_device_store_t *store = cm_device_store_new(pg, CM_TEST_ADMIN);
     for (size_t round = 0; round < ROUNDS; round++) {
         char name[32];
         cm_store_item_t item = {.change = self->change(round, client_name(name, round))};
@@ -205,7 +205,7 @@ static void *race_through_tenants(void *ctx)
 {
     racer_t *self = ctx;
     cm_pg_t *pg = cm_test_connect(self->uri);
-    cm_device_store_t *store = cm_device_store_new(pg);
+    cm_device_store_t *store = cm_device_store_new(pg, CM_TEST_ADMIN);
     char names[ROWS_EACH][32];
     for (size_t i = 0; i < ROWS_EACH; i++)
         client_name(names[i], i);

@@ -335,7 +335,7 @@ Test(erasure, what_was_kept_of_a_device_that_a_late_link_removed_goes_with_the_s
                               .body = CM_STR("{\"customerId\":\"a\",\"applicationCode\":\"app\","
                                              "\"clientId\":\"c1\",\"eventTime\":15}")};
     store_set_up(&world);
-    cm_device_store_set_erasure(world.store, CM_TEST_ADMIN, "");
+    cm_device_store_set_erasure_key(world.store, "");
     cr_assert(eq(int,
                  cm_dead_letter_keep(world.other, &place, "errors", &delivery, 1, NULL, &world.err),
                  CM_OK));

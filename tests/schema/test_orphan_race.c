@@ -22,7 +22,7 @@ static void *link_devices(void *ctx)
 {
     linker_t *self = ctx;
     cm_pg_t *pg = cm_test_connect(self->uri);
-    cm_device_store_t *store = cm_device_store_new(pg);
+    cm_device_store_t *store = cm_device_store_new(pg, CM_TEST_ADMIN);
     for (size_t i = (size_t)self->number; i < DEVICES; i += WRITERS) {
         char name[32];
         cm_error_t err = {0};
@@ -112,7 +112,7 @@ static void *send_older_event(void *ctx)
     orphan_world_t *self = ctx;
     cm_error_t err = {0};
     cm_pg_t *pg = cm_test_connect(self->base.uri);
-    cm_device_store_t *store = cm_device_store_new(pg);
+    cm_device_store_t *store = cm_device_store_new(pg, CM_TEST_ADMIN);
     cm_store_item_t item = {.change = push_of("old", 1000, "token")};
     cm_store_tenant_t tenant = {.tenant = "a", .items = &item, .count = 1};
     cr_expect(eq(int, cm_device_store_write(store, &tenant, 1, &err), CM_OK), "%s", err.message);

@@ -98,8 +98,7 @@ Test(orphan_store, an_older_tombstone_is_moved_on)
     orphan_world_t world = {0};
     set_up(&world);
     put_device(&world, "c1", 40);
-    cm_test_sql(world.base.other,
-                "INSERT INTO tenant_a.tombstones VALUES ('app', 'c1', 'epoch')");
+    cm_test_sql(world.base.other, "INSERT INTO tenant_a.tombstones VALUES ('app', 'c1', 'epoch')");
     RUNS(CM_OK);
     cr_expect(eq(i64,
                  cm_test_number(world.base.other, "SELECT count(*) FROM tenant_a.tombstones"

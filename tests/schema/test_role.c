@@ -198,7 +198,8 @@ Test(role, the_writer_registers_and_removes_devices, .timeout = 60)
     open_prepared(&world);
     {
         CM_CLEANUP(cm_pg_destroy) cm_pg_t *pg = role_session(&world, CM_ROLE_WRITER);
-        CM_CLEANUP(cm_device_store_destroy) cm_device_store_t *store = cm_device_store_new(pg);
+        CM_CLEANUP(cm_device_store_destroy)
+        cm_device_store_t *store = cm_device_store_new(pg, CM_TEST_ADMIN);
         cm_device_change_t change = {.application_code = CM_STR("app"),
                                      .client_id = CM_STR("c"),
                                      .device_ms = 1000,

@@ -239,8 +239,7 @@ Test(tenant_schema, the_first_generation_has_no_fence)
     world_t world = {0};
     set_up(&world);
     DOES(activate(&world, "42", "", 3000), CM_TENANT_CHANGED);
-    cr_expect(
-        eq(i64, cm_test_number(world.pg, "SELECT count(*) FROM tenant_42.tombstones"), 0));
+    cr_expect(eq(i64, cm_test_number(world.pg, "SELECT count(*) FROM tenant_42.tombstones"), 0));
     tear_down(&world);
 }
 
@@ -470,7 +469,7 @@ static int write_until_missing(const char *uri)
 {
     cm_error_t err = {0};
     cm_pg_t *pg = cm_test_connect(uri);
-    cm_device_store_t *store = cm_device_store_new(pg);
+    cm_device_store_t *store = cm_device_store_new(pg, CM_TEST_ADMIN);
     for (int64_t ms = 1; ms < 100000; ms++) {
         cm_store_item_t item = {.change = {.application_code = CM_STR("app"),
                                            .client_id = CM_STR("c"),

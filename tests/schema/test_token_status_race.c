@@ -45,7 +45,7 @@ static void *register_devices(void *ctx)
     racer_t *self = ctx;
     name_t names[ROWS];
     cm_pg_t *pg = cm_test_connect(self->uri);
-    cm_device_store_t *store = cm_device_store_new(pg);
+    cm_device_store_t *store = cm_device_store_new(pg, CM_TEST_ADMIN);
     fill_names(names);
     for (int64_t round = 0; round < ROUNDS; round++) {
         cm_store_item_t items[ROWS];

@@ -27,7 +27,7 @@ static inline void verdict_set_up(verdict_world_t *self)
     self->other = cm_test_admin(self->uri);
     self->pg = cm_test_connect(self->uri);
     self->store = cm_token_status_store_new(self->pg, CM_TEST_ADMIN);
-    self->devices = cm_device_store_new(self->other);
+    self->devices = cm_device_store_new(self->other, CM_TEST_ADMIN);
     cm_test_tenant(self->other, "a");
 }
 

@@ -23,10 +23,10 @@
  * every statement, a tenth of the write at few rows each. */
 #define CHANGES "unnest($1) AS n(" COLUMNS ", contact_key)"
 #define FENCE                                                                                      \
-    "(SELECT f.removed_at FROM @schema@.tombstones AS f"                                    \
+    "(SELECT f.removed_at FROM @schema@.tombstones AS f"                                           \
     " WHERE f.application_code = '' AND f.client_id = '')"
 #define TOMBSTONE                                                                                  \
-    "greatest((SELECT t.removed_at FROM @schema@.tombstones AS t"                           \
+    "greatest((SELECT t.removed_at FROM @schema@.tombstones AS t"                                  \
     " WHERE t.application_code = n.application_code AND t.client_id = n.client_id), " FENCE ")"
 /* When the contact was deleted that a change sets; NULL: it sets none, or one that was not. */
 #define CONTACT_DELETED                                                                            \
@@ -104,7 +104,7 @@ const char cm_device_sql_try_lock[] =
     "  WHERE " OF_REMOVED " AND " NEWEST " > r.removed_at AND " OLDEST " <= r.removed_at\n"        \
     ")"
 #define BURY                                                                                       \
-    "INSERT INTO @schema@.tombstones AS t (" KEY ", removed_at)"                            \
+    "INSERT INTO @schema@.tombstones AS t (" KEY ", removed_at)"                                   \
     " SELECT " KEY ", removed_at FROM r"                                                           \
     " ON CONFLICT (" KEY ") DO UPDATE SET removed_at = excluded.removed_at"                        \
     " WHERE t.removed_at < excluded.removed_at"

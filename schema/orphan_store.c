@@ -137,7 +137,7 @@ int64_t cm_orphan_rules_age_s(const cm_orphan_rules_t *self, const char *tenant,
 /* $1, $2: behind this key, $3: age, $4: rows to read. Keys are never empty. */
 #define PAGE                                                                                       \
     "WITH page AS MATERIALIZED ("                                                                  \
-    "  SELECT d.application_code, d.client_id, " DELETABLE("$3::bigint") " AS orphan"           \
+    "  SELECT d.application_code, d.client_id, " DELETABLE("$3::bigint") " AS orphan"              \
     "  FROM @schema@.devices AS d WHERE (d.application_code, d.client_id) > ($1, $2)"              \
     "  ORDER BY d.application_code, d.client_id LIMIT $4::bigint\n"                                \
     "), last AS (SELECT " KEY " FROM page ORDER BY application_code DESC, client_id DESC LIMIT 1)"

@@ -345,7 +345,9 @@ int main(int argc, char **argv)
     cm_bench_must(cm_pg_exec(self.pg, cm_device_sql_session, &err), &err, "session");
     if (bench.subject == CM_BENCH_DELETIONS) /* as the service does: row by row through indexes */
         cm_bench_must(
-            cm_pg_exec(self.pg, "SET enable_hashjoin = off; SET enable_mergejoin = off", &err),
+            cm_pg_exec(self.pg,
+                       "SET enable_hashjoin = off; SET enable_mergejoin = off; SET jit = off",
+                       &err),
             &err, "session");
     cm_bench_measure_start(&measure);
     for (size_t at = 0; at < self.count; at += bench.count) {

@@ -260,6 +260,8 @@ static cm_status_t send_phase(cm_device_store_t *self, cm_device_phase_t phase, 
     self->step_count = 0;
     self->limit_ms = 0;
     self->counts = false;
+    if (phase == CM_DEVICE_PHASE_WRITE)
+        *self->xid = '\0';
     self->failed_group = SIZE_MAX;
     cm_status_t status = prepare_session(self, err);
     if (status == CM_OK)

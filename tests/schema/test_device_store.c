@@ -358,6 +358,30 @@ Test(device_store, each_item_of_a_batch_has_its_own_result)
     store_tear_down(&world);
 }
 
+/* Of few rows it is counted how many were written, and the transaction tells which; of many the
+ * statement names them. */
+Test(device_store, what_an_earlier_batch_wrote_is_not_taken_for_written)
+{
+    enum { MANY = 40 };
+    store_world_t world = {0};
+    char names[MANY][32];
+    store_set_up(&world);
+    cm_store_item_t few[] = {{.change = device_of("c000000", 10, "a")},
+                             {.change = device_of("c000001", 10, "a")}};
+    cr_assert(eq(int, write_items(&world, "a", few, 2), CM_OK));
+    cm_store_item_t many[MANY];
+    for (size_t i = 0; i < MANY; i++)
+        many[i] = (cm_store_item_t){.change = device_of(client_name(names[i], i), 10, "a")};
+    cr_assert(eq(int, write_items(&world, "a", many, MANY), CM_OK));
+    for (size_t i = 0; i < MANY; i++)
+        cr_expect(eq(int, many[i].result, i < 2 ? CM_CHANGE_DUPLICATE : CM_CHANGE_APPLIED),
+                  "item %zu", i);
+    cr_assert(eq(int, write_items(&world, "a", few, 2), CM_OK));
+    cr_expect(eq(int, few[0].result, CM_CHANGE_DUPLICATE));
+    cr_expect(eq(int, few[1].result, CM_CHANGE_DUPLICATE));
+    store_tear_down(&world);
+}
+
 Test(device_store, tenants_of_a_batch_keep_apart)
 {
     store_world_t world = {0};

@@ -243,7 +243,7 @@ Test(command, an_unknown_subworker_is_told_with_the_known_ones)
     expect_refused("run writer wrter",
                    " run: there is no sub-worker \"wrter\"; give writer, "
                    "republisher, push-token-status, tenant-activator, "
-                   "account-deletion, contact-deletion, dead-letter");
+                   "account-deletion, contact-deletion, dead-letter, scheduler");
 }
 
 Test(command, a_subworker_named_twice_is_refused)

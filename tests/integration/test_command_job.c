@@ -44,6 +44,8 @@ static void world_open(world_t *self, int tenants, int step_ms, const char *fail
                           " step_ms int, hold_ms int, fails text)");
     cm_test_sql(self->pg, "CREATE TABLE public.job_steps (job text, run_id bigint, tenant text,"
                           " holder text, term bigint, at timestamptz)");
+    cm_test_sql(self->pg, "CREATE TABLE public.job_refused (job text, run_id bigint, holder text,"
+                          " term bigint)");
     cm_test_sql(self->pg, "INSERT INTO public.job_plan VALUES ('orphan-deletion', %d, %d, 0, '%s')",
                 tenants, step_ms, fails);
 }

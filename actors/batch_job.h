@@ -64,11 +64,12 @@ cm_status_t cm_batch_note(cm_batch_run_t *run, const char *tenant, cm_run_tenant
 typedef cm_status_t(cm_batch_fn)(cm_batch_run_t *run, cm_error_t *err);
 
 typedef struct {
-    const char *name; /* of job, lease and command: "orphan-deletion" */
-    const char *what; /* for help: one line */
-    const char *rows; /* what progress.rows counts: "devices deleted" */
-    size_t schedule;  /* offset of its cm_job_schedule_options_t in cm_options_t */
-    cm_role_t role;   /* of run->pg, while postgres.roles is on */
+    const char *name;    /* of job, lease and command: "orphan-deletion" */
+    const char *what;    /* for help: one line */
+    const char *rows;    /* what progress.rows counts: "devices deleted" */
+    const char *section; /* of the configuration: "orphan_job" */
+    size_t schedule;     /* offset of its cm_job_schedule_options_t in cm_options_t */
+    cm_role_t role;      /* of run->pg, while postgres.roles is on */
     bool has_dry_run;
     cm_batch_fn *body;
 } cm_batch_job_t;

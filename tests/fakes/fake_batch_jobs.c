@@ -149,8 +149,8 @@ static cm_status_t work(cm_batch_run_t *run, cm_error_t *err)
 
 #define ROW(name, section)                                                                         \
     {                                                                                              \
-        name, "steps of a test", "steps", offsetof(cm_options_t, section.schedule), CM_ROLE_DASH,  \
-            true, work                                                                             \
+        name, "steps of a test", "steps", #section, offsetof(cm_options_t, section.schedule),      \
+            CM_ROLE_DASH, true, work                                                               \
     }
 
 const cm_batch_job_t cm_batch_jobs[] = {

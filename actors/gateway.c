@@ -71,7 +71,7 @@ static void on_published(void *ctx, uint64_t token, cm_status_t status, const cm
     cm_gateway_published(ctx, token, status, err);
 }
 
-static void on_lapsed(void *ctx, cm_lease_t lease)
+static void on_lapsed(void *ctx, cm_broker_lease_t lease)
 {
     gateway_t *self = ctx;
     cm_gateway_lapsed(self,

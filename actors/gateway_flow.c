@@ -101,7 +101,7 @@ static unsigned route(const worker_t *worker, const cm_broker_delivery_t *delive
     return known ? cm_tenant_id_shard(cm_str(id), worker->shard_count) : 0;
 }
 
-static void remember(pending_t *pending, cm_lease_t lease, int64_t publish_ms)
+static void remember(pending_t *pending, cm_broker_lease_t lease, int64_t publish_ms)
 {
     size_t at = pending->builder.count;
     if (at == pending->cap) {
@@ -301,7 +301,7 @@ static void settle_batch(gateway_t *self, batch_t *batch, const cm_outcome_frame
     source_t *source = batch->source;
     uint64_t kinds[CM_OUTCOME_COUNT] = {0};
     size_t acks = 0, releases = 0;
-    cm_lease_t *released = cm_arena_alloc(self->arena, frame->count * sizeof *released);
+    cm_broker_lease_t *released = cm_arena_alloc(self->arena, frame->count * sizeof *released);
     int64_t now_ms = cm_clock_epoch_ms();
     for (size_t i = 0; i < frame->count; i++) {
         const cm_outcome_t *outcome = &frame->items[i];
@@ -333,7 +333,7 @@ static void settle_batch(gateway_t *self, batch_t *batch, const cm_outcome_frame
 
 /* A delivery that waits here and is another instance's by now must not be started. It cannot be
  * taken out of a batch: the batch goes back, and what of it is still ours comes again. */
-void cm_gateway_lapsed(gateway_t *self, cm_lease_t lease)
+void cm_gateway_lapsed(gateway_t *self, cm_broker_lease_t lease)
 {
     if (cm_gateway_publish_lapsed(self, lease))
         return;

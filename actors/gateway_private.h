@@ -19,13 +19,13 @@ typedef struct { /* a batch in the hands of a shard */
     uint64_t id; /* 0 = free place */
     struct source *source;
     size_t count;
-    cm_lease_t *leases;  /* owned, in the order of the batch */
-    int64_t *publish_ms; /* owned, epoch */
+    cm_broker_lease_t *leases; /* owned, in the order of the batch */
+    int64_t *publish_ms;       /* owned, epoch */
 } batch_t;
 
 typedef struct { /* a batch being built */
     cm_delivery_builder_t builder;
-    cm_lease_t *leases; /* owned, capacity batch_cap */
+    cm_broker_lease_t *leases; /* owned, capacity batch_cap */
     int64_t *publish_ms;
     size_t cap;
     size_t usual_bytes; /* of a batch, decaying maximum: to make room at once */
@@ -70,7 +70,7 @@ typedef struct source { /* one subscription */
 typedef struct publish { /* a retry or dead letter on its way, acknowledged once confirmed */
     uint64_t token;
     source_t *source;
-    cm_lease_t lease;
+    cm_broker_lease_t lease;
     cm_outcome_kind_t kind;
     char topic[CM_TOPIC_NAME_MAX];
     cm_message_t *message; /* owned copy */
@@ -126,7 +126,7 @@ void cm_gateway_close_routes(gateway_t *self);
 void cm_gateway_take(gateway_t *self, const cm_broker_delivery_t *delivery);
 void cm_gateway_pump(gateway_t *self); /* send what can be sent, pull what can be taken */
 void cm_gateway_outcomes(gateway_t *self, const void *frame, size_t len);
-void cm_gateway_lapsed(gateway_t *self, cm_lease_t lease);
+void cm_gateway_lapsed(gateway_t *self, cm_broker_lease_t lease);
 void cm_gateway_release_pending(gateway_t *self, shard_t *shard);
 void cm_gateway_release_batches(gateway_t *self, shard_t *shard);
 /* By flow, and in all. */
@@ -144,7 +144,7 @@ void cm_gateway_published(gateway_t *self, uint64_t token, cm_status_t status,
                           const cm_error_t *err);
 void cm_gateway_republish(gateway_t *self); /* what failed before */
 /* The lease is another instance's: a publish that waits is given up. False when none has it. */
-bool cm_gateway_publish_lapsed(gateway_t *self, cm_lease_t lease);
+bool cm_gateway_publish_lapsed(gateway_t *self, cm_broker_lease_t lease);
 void cm_gateway_forget_publishes(gateway_t *self);
 
 /* ---- ledger (gateway_ledger.c) ----------------------------------------------------------------

@@ -145,7 +145,7 @@ void cm_gateway_published(gateway_t *self, uint64_t token, cm_status_t status,
 }
 
 /* One under way may be stored already, so its answer is awaited. */
-bool cm_gateway_publish_lapsed(gateway_t *self, cm_lease_t lease)
+bool cm_gateway_publish_lapsed(gateway_t *self, cm_broker_lease_t lease)
 {
     publish_t *publish = NULL;
     HASH_FIND(by_lease, self->publishes_by_lease, &lease, sizeof lease, publish);

@@ -57,7 +57,7 @@ static void on_pulled(void *ctx, int subscription, size_t received)
     cm_broker_pull(self->broker, subscription, BURST);
 }
 
-static void on_lapsed(void *ctx, cm_lease_t lease)
+static void on_lapsed(void *ctx, cm_broker_lease_t lease)
 {
     (void)ctx, (void)lease;
 }

@@ -25,7 +25,7 @@ static void reserve_header(cm_delivery_builder_t *self)
     self->frame.len = HEADER_BYTES;
 }
 
-void cm_delivery_builder_add(cm_delivery_builder_t *self, cm_lease_t lease,
+void cm_delivery_builder_add(cm_delivery_builder_t *self, cm_broker_lease_t lease,
                              const cm_broker_delivery_t *delivery, int64_t now_ms)
 {
     reserve_header(self);

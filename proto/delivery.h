@@ -24,7 +24,7 @@ typedef struct {
     int64_t first_ms;    /* monotonic time of the first delivery added; 0 when empty */
 } cm_delivery_builder_t; /* zero-initialise */
 
-void cm_delivery_builder_add(cm_delivery_builder_t *self, cm_lease_t lease,
+void cm_delivery_builder_add(cm_delivery_builder_t *self, cm_broker_lease_t lease,
                              const cm_broker_delivery_t *delivery, int64_t now_ms);
 /* Complete the frame; *ret_frame takes the bytes over (cm_buffer_destroy) and self is empty again.
  */
@@ -35,7 +35,7 @@ void cm_delivery_builder_destroy(cm_delivery_builder_t *self);
 /* ---- reading: a sub-worker ----------------------------------------------------------------- */
 
 typedef struct {
-    cm_lease_t lease;
+    cm_broker_lease_t lease;
     cm_str_t message_id;
     int64_t publish_ms;
     int attempt;

@@ -27,7 +27,7 @@ typedef enum {
 const char *cm_outcome_name(cm_outcome_kind_t kind); /* "applied", ... */
 
 typedef struct {
-    cm_lease_t lease;
+    cm_broker_lease_t lease;
     cm_outcome_kind_t kind;
     int64_t until_ms;     /* DEFER: epoch */
     cm_message_t message; /* RETRY, REJECT: borrowed */

@@ -57,18 +57,18 @@ void cm_broker_pull(cm_broker_t *self, int subscription, size_t max)
     self->driver->pull(self->impl, subscription, max);
 }
 
-void cm_broker_ack(cm_broker_t *self, const cm_lease_t *leases, size_t count)
+void cm_broker_ack(cm_broker_t *self, const cm_broker_lease_t *leases, size_t count)
 {
     if (count)
         self->driver->ack(self->impl, leases, count);
 }
 
-void cm_broker_defer(cm_broker_t *self, cm_lease_t lease, int64_t until_ms)
+void cm_broker_defer(cm_broker_t *self, cm_broker_lease_t lease, int64_t until_ms)
 {
     self->driver->defer(self->impl, lease, until_ms);
 }
 
-void cm_broker_release(cm_broker_t *self, const cm_lease_t *leases, size_t count)
+void cm_broker_release(cm_broker_t *self, const cm_broker_lease_t *leases, size_t count)
 {
     if (count)
         self->driver->release(self->impl, leases, count);

@@ -32,10 +32,10 @@ typedef struct { /* all borrowed */
 } cm_message_t;
 
 /* Names one held delivery; never 0; not reused within 2^32 deliveries. */
-typedef uint64_t cm_lease_t;
+typedef uint64_t cm_broker_lease_t;
 
 typedef struct { /* borrowed for the time of the event */
-    cm_lease_t lease;
+    cm_broker_lease_t lease;
     int subscription;    /* as returned by subscribe */
     cm_str_t message_id; /* the broker's id of the message; survives defer */
     int64_t publish_ms;  /* epoch */
@@ -60,7 +60,7 @@ typedef struct {
     void (*on_published)(void *ctx, uint64_t token, cm_status_t status, const cm_error_t *err);
     /* The lease lapsed while held: another consumer may have it; do not start it. Also told of one
      * that a driver held before it could deliver it. */
-    void (*on_lapsed)(void *ctx, cm_lease_t lease);
+    void (*on_lapsed)(void *ctx, cm_broker_lease_t lease);
     /* The broker lost messages it had promised: trimmed or deleted while pending, stream gone.
      * count 0: nobody can know how many, as when all is gone. */
     void (*on_lost)(void *ctx, int subscription, uint64_t count, const char *why);
@@ -94,9 +94,9 @@ typedef struct {
     void (*close)(void **self_p);
     int (*subscribe)(void *self, const char *subscription);
     void (*pull)(void *self, int subscription, size_t max);
-    void (*ack)(void *self, const cm_lease_t *leases, size_t count);
-    void (*defer)(void *self, cm_lease_t lease, int64_t until_ms);
-    void (*release)(void *self, const cm_lease_t *leases, size_t count);
+    void (*ack)(void *self, const cm_broker_lease_t *leases, size_t count);
+    void (*defer)(void *self, cm_broker_lease_t lease, int64_t until_ms);
+    void (*release)(void *self, const cm_broker_lease_t *leases, size_t count);
     void (*publish)(void *self, const char *topic, const cm_message_t *message, uint64_t token);
     void (*depth)(void *self, int subscription);
     bool (*settled)(void *self);
@@ -118,12 +118,12 @@ int cm_broker_subscribe(cm_broker_t *self, const char *subscription);
 /* Ask for up to max (1..100000) messages; at most one pull per subscription is open at a time
  * (asserted). Ends with on_pulled after its deliveries, after poll_ms at the latest. */
 void cm_broker_pull(cm_broker_t *self, int subscription, size_t max);
-void cm_broker_ack(cm_broker_t *self, const cm_lease_t *leases, size_t count);
+void cm_broker_ack(cm_broker_t *self, const cm_broker_lease_t *leases, size_t count);
 /* Give back until epoch until_ms; it then comes again with the same message_id and body. */
-void cm_broker_defer(cm_broker_t *self, cm_lease_t lease, int64_t until_ms);
+void cm_broker_defer(cm_broker_t *self, cm_broker_lease_t lease, int64_t until_ms);
 /* Give back undelivered: another consumer, or we, may have it at once; its attempt is not counted
  * where the broker allows that. */
-void cm_broker_release(cm_broker_t *self, const cm_lease_t *leases, size_t count);
+void cm_broker_release(cm_broker_t *self, const cm_broker_lease_t *leases, size_t count);
 /* Store message in topic; on_published(token) follows. The message is copied. */
 void cm_broker_publish(cm_broker_t *self, const char *topic, const cm_message_t *message,
                        uint64_t token);

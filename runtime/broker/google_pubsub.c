@@ -307,18 +307,18 @@ static void pubsub_pull(void *self_p, int subscription, size_t max)
     cm_pubsub_pull_open(sub_of(self_p, subscription), max);
 }
 
-static void pubsub_ack(void *self_p, const cm_lease_t *leases, size_t count)
+static void pubsub_ack(void *self_p, const cm_broker_lease_t *leases, size_t count)
 {
     for (size_t i = 0; i < count; i++)
         cm_pubsub_give(self_p, leases[i], CM_PUBSUB_ACKING, 0);
 }
 
-static void pubsub_defer(void *self_p, cm_lease_t lease, int64_t until_ms)
+static void pubsub_defer(void *self_p, cm_broker_lease_t lease, int64_t until_ms)
 {
     cm_pubsub_give(self_p, lease, CM_PUBSUB_DEFERRING, until_ms);
 }
 
-static void pubsub_release(void *self_p, const cm_lease_t *leases, size_t count)
+static void pubsub_release(void *self_p, const cm_broker_lease_t *leases, size_t count)
 {
     for (size_t i = 0; i < count; i++)
         cm_pubsub_give(self_p, leases[i], CM_PUBSUB_RELEASING, 0);

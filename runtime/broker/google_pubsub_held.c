@@ -85,12 +85,12 @@ void cm_pubsub_held_destroy(cm_pubsub_t *self)
     self->slot_count = 0;
 }
 
-cm_lease_t cm_pubsub_lease_of(const cm_pubsub_t *self, uint32_t index)
+cm_broker_lease_t cm_pubsub_lease_of(const cm_pubsub_t *self, uint32_t index)
 {
-    return (cm_lease_t)self->slots[index].generation << 32 | index;
+    return (cm_broker_lease_t)self->slots[index].generation << 32 | index;
 }
 
-cm_pubsub_slot_t *cm_pubsub_slot_of(cm_pubsub_t *self, cm_lease_t lease)
+cm_pubsub_slot_t *cm_pubsub_slot_of(cm_pubsub_t *self, cm_broker_lease_t lease)
 {
     uint32_t index = (uint32_t)lease;
     if (index >= self->slot_count)
@@ -101,7 +101,7 @@ cm_pubsub_slot_t *cm_pubsub_slot_of(cm_pubsub_t *self, cm_lease_t lease)
 
 /* ---- what the caller asks for ---------------------------------------------------------------- */
 
-void cm_pubsub_give(cm_pubsub_t *self, cm_lease_t lease, cm_pubsub_slot_state_t state,
+void cm_pubsub_give(cm_pubsub_t *self, cm_broker_lease_t lease, cm_pubsub_slot_state_t state,
                     int64_t due_ms)
 {
     static const cm_pubsub_op_t ops[] = {
@@ -133,7 +133,7 @@ static void lapse(cm_pubsub_t *self, uint32_t index)
 {
     cm_pubsub_slot_t *slot = &self->slots[index];
     bool held = slot->state == CM_PUBSUB_HELD;
-    cm_lease_t lease = cm_pubsub_lease_of(self, index);
+    cm_broker_lease_t lease = cm_pubsub_lease_of(self, index);
     cm_pubsub_slot_free(self, slot);
     if (held)
         self->events.on_lapsed(self->events.ctx, lease);

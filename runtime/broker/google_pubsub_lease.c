@@ -14,7 +14,7 @@ static void send_batch(cm_pubsub_batch_t *batch, int64_t now);
 
 /* ---- the queues ------------------------------------------------------------------------------ */
 
-void cm_pubsub_queue(cm_pubsub_sub_t *sub, cm_pubsub_op_t op, cm_lease_t lease)
+void cm_pubsub_queue(cm_pubsub_sub_t *sub, cm_pubsub_op_t op, cm_broker_lease_t lease)
 {
     cm_pubsub_ops_t *ops = &sub->ops[op];
     if (ops->count == ops->cap) {
@@ -59,7 +59,8 @@ static cm_pubsub_batch_t *batch_new(cm_pubsub_sub_t *sub, cm_pubsub_op_t op, siz
 
 /* The slot of lease if it is still to be sent for op. What was given back and has lapsed is
  * forgotten: it comes again, here or elsewhere. */
-static cm_pubsub_slot_t *wanted(cm_pubsub_t *self, cm_pubsub_op_t op, cm_lease_t lease, int64_t now)
+static cm_pubsub_slot_t *wanted(cm_pubsub_t *self, cm_pubsub_op_t op, cm_broker_lease_t lease,
+                                int64_t now)
 {
     static const cm_pubsub_slot_state_t states[] = {
         [CM_PUBSUB_ACK] = CM_PUBSUB_ACKING,
@@ -170,7 +171,7 @@ int64_t cm_pubsub_deferred(cm_pubsub_sub_t *sub, int64_t now)
     return (int64_t)kept;
 }
 
-static void confirm(const cm_pubsub_batch_t *batch, cm_lease_t lease, int64_t now)
+static void confirm(const cm_pubsub_batch_t *batch, cm_broker_lease_t lease, int64_t now)
 {
     cm_pubsub_t *self = batch->sub->driver;
     cm_pubsub_slot_t *slot = cm_pubsub_slot_of(self, lease);
@@ -187,7 +188,7 @@ static void confirm(const cm_pubsub_batch_t *batch, cm_lease_t lease, int64_t no
 }
 
 /* The service does not know this id any more: the message is not ours, and comes again. */
-static void forget(const cm_pubsub_batch_t *batch, cm_lease_t lease)
+static void forget(const cm_pubsub_batch_t *batch, cm_broker_lease_t lease)
 {
     cm_pubsub_t *self = batch->sub->driver;
     cm_pubsub_slot_t *slot = cm_pubsub_slot_of(self, lease);

@@ -124,11 +124,12 @@ void cm_pubsub_held_destroy(cm_pubsub_t *self);
 uint32_t cm_pubsub_slot_new(cm_pubsub_sub_t *sub, const cm_pubsub_message_t *message,
                             cm_pubsub_answer_t *answer, int64_t begin, int64_t now);
 void cm_pubsub_slot_free(cm_pubsub_t *self, cm_pubsub_slot_t *slot);
-cm_lease_t cm_pubsub_lease_of(const cm_pubsub_t *self, uint32_t index);
-cm_pubsub_slot_t *cm_pubsub_slot_of(cm_pubsub_t *self, cm_lease_t lease); /* NULL: no longer */
+cm_broker_lease_t cm_pubsub_lease_of(const cm_pubsub_t *self, uint32_t index);
+cm_pubsub_slot_t *cm_pubsub_slot_of(cm_pubsub_t *self,
+                                    cm_broker_lease_t lease); /* NULL: no longer */
 void cm_pubsub_answer_unuse(cm_pubsub_answer_t *answer);
 /* The caller gives lease back; unknown or lapsed: nothing. due_ms (epoch): of a defer. */
-void cm_pubsub_give(cm_pubsub_t *self, cm_lease_t lease, cm_pubsub_slot_state_t state,
+void cm_pubsub_give(cm_pubsub_t *self, cm_broker_lease_t lease, cm_pubsub_slot_state_t state,
                     int64_t due_ms);
 /* Tell what lapsed and queue the extension of what is due. */
 void cm_pubsub_sweep(cm_pubsub_t *self, int64_t now);
@@ -154,18 +155,18 @@ typedef struct cm_pubsub_batch { /* one request, under way or to be sent */
     unsigned token, tries;
     struct cm_pubsub_batch *prev, *next;
     size_t count;
-    cm_lease_t leases[];
+    cm_broker_lease_t leases[];
 } cm_pubsub_batch_t;
 
 typedef struct { /* of one kind, of one subscription */
     cm_pubsub_refusal_t refused;
-    cm_lease_t *queue;
+    cm_broker_lease_t *queue;
     size_t count, cap;
     cm_pubsub_batch_t *waiting, *flying; /* utlist */
     unsigned in_flight;
 } cm_pubsub_ops_t;
 
-void cm_pubsub_queue(cm_pubsub_sub_t *sub, cm_pubsub_op_t op, cm_lease_t lease);
+void cm_pubsub_queue(cm_pubsub_sub_t *sub, cm_pubsub_op_t op, cm_broker_lease_t lease);
 void cm_pubsub_flush_leases(cm_pubsub_t *self, int64_t now);
 void cm_pubsub_ops_destroy(cm_pubsub_sub_t *sub);
 int64_t cm_pubsub_deferred(cm_pubsub_sub_t *sub, int64_t now); /* given back and not due yet */

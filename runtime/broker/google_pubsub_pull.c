@@ -70,7 +70,7 @@ static uint32_t buffer_take(cm_pubsub_sub_t *sub)
 static bool lapsed(cm_pubsub_sub_t *sub, uint32_t index, int64_t now)
 {
     cm_pubsub_t *self = sub->driver;
-    cm_lease_t lease = cm_pubsub_lease_of(self, index);
+    cm_broker_lease_t lease = cm_pubsub_lease_of(self, index);
     if (now < self->slots[index].until)
         return false;
     cm_pubsub_slot_free(self, &self->slots[index]);

@@ -220,17 +220,17 @@ static void streams_pull(void *self_p, int subscription, size_t max)
     cm_streams_pull(sub_of(self_p, subscription), max);
 }
 
-static void streams_ack(void *self_p, const cm_lease_t *leases, size_t count)
+static void streams_ack(void *self_p, const cm_broker_lease_t *leases, size_t count)
 {
     cm_streams_ack(self_p, leases, count);
 }
 
-static void streams_defer(void *self_p, cm_lease_t lease, int64_t until_ms)
+static void streams_defer(void *self_p, cm_broker_lease_t lease, int64_t until_ms)
 {
     cm_streams_defer(self_p, lease, until_ms);
 }
 
-static void streams_release(void *self_p, const cm_lease_t *leases, size_t count)
+static void streams_release(void *self_p, const cm_broker_lease_t *leases, size_t count)
 {
     cm_streams_release(self_p, leases, count);
 }

@@ -138,11 +138,11 @@ typedef struct { /* slots waiting for one command or for the answer to it */
 #define CM_STREAMS_EMPTY_CHAIN ((cm_streams_chain_t){CM_STREAMS_NO_SLOT, CM_STREAMS_NO_SLOT, 0})
 
 void cm_streams_leases_destroy(cm_streams_t *self);
-cm_lease_t cm_streams_lease_new(cm_streams_t *self, const cm_streams_sub_t *sub, cm_streams_id_t id,
-                                int64_t seen_ms);
-void cm_streams_ack(cm_streams_t *self, const cm_lease_t *leases, size_t count);
-void cm_streams_defer(cm_streams_t *self, cm_lease_t lease, int64_t until_ms);
-void cm_streams_release(cm_streams_t *self, const cm_lease_t *leases, size_t count);
+cm_broker_lease_t cm_streams_lease_new(cm_streams_t *self, const cm_streams_sub_t *sub,
+                                       cm_streams_id_t id, int64_t seen_ms);
+void cm_streams_ack(cm_streams_t *self, const cm_broker_lease_t *leases, size_t count);
+void cm_streams_defer(cm_streams_t *self, cm_broker_lease_t lease, int64_t until_ms);
+void cm_streams_release(cm_streams_t *self, const cm_broker_lease_t *leases, size_t count);
 void cm_streams_flush(cm_streams_t *self);               /* send what is queued, if we may */
 void cm_streams_extend(cm_streams_t *self, int64_t now); /* tells lapses, extends what is due */
 /* The group is gone: what is held of it belongs to nobody else. */

@@ -33,8 +33,8 @@ static void grow(cm_streams_t *self)
     self->slot_count = count;
 }
 
-cm_lease_t cm_streams_lease_new(cm_streams_t *self, const cm_streams_sub_t *sub, cm_streams_id_t id,
-                                int64_t seen_ms)
+cm_broker_lease_t cm_streams_lease_new(cm_streams_t *self, const cm_streams_sub_t *sub,
+                                       cm_streams_id_t id, int64_t seen_ms)
 {
     if (self->slot_free == CM_STREAMS_NO_SLOT)
         grow(self);
@@ -52,16 +52,16 @@ cm_lease_t cm_streams_lease_new(cm_streams_t *self, const cm_streams_sub_t *sub,
     };
     if (slot->generation == 0) /* a lease is never 0 */
         slot->generation = 1;
-    return (cm_lease_t)slot->generation << 32 | index;
+    return (cm_broker_lease_t)slot->generation << 32 | index;
 }
 
-static cm_lease_t lease_of(const cm_streams_t *self, uint32_t index)
+static cm_broker_lease_t lease_of(const cm_streams_t *self, uint32_t index)
 {
-    return (cm_lease_t)self->slots[index].generation << 32 | index;
+    return (cm_broker_lease_t)self->slots[index].generation << 32 | index;
 }
 
 /* The slot of a lease that is held; NULL for one that lapsed or was given back before. */
-static cm_streams_slot_t *held(cm_streams_t *self, cm_lease_t lease)
+static cm_streams_slot_t *held(cm_streams_t *self, cm_broker_lease_t lease)
 {
     uint32_t index = (uint32_t)lease;
     if (index >= self->slot_count)
@@ -149,7 +149,7 @@ static void queue(cm_streams_t *self, cm_streams_slot_t *slot, cm_streams_slot_s
     cm_streams_wake(self);
 }
 
-void cm_streams_ack(cm_streams_t *self, const cm_lease_t *leases, size_t count)
+void cm_streams_ack(cm_streams_t *self, const cm_broker_lease_t *leases, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         cm_streams_slot_t *slot = held(self, leases[i]);
@@ -158,7 +158,7 @@ void cm_streams_ack(cm_streams_t *self, const cm_lease_t *leases, size_t count)
     }
 }
 
-void cm_streams_defer(cm_streams_t *self, cm_lease_t lease, int64_t until_ms)
+void cm_streams_defer(cm_streams_t *self, cm_broker_lease_t lease, int64_t until_ms)
 {
     cm_streams_slot_t *slot = held(self, lease);
     if (!slot)
@@ -167,7 +167,7 @@ void cm_streams_defer(cm_streams_t *self, cm_lease_t lease, int64_t until_ms)
     queue(self, slot, CM_STREAMS_DEFERRING);
 }
 
-void cm_streams_release(cm_streams_t *self, const cm_lease_t *leases, size_t count)
+void cm_streams_release(cm_streams_t *self, const cm_broker_lease_t *leases, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         cm_streams_slot_t *slot = held(self, leases[i]);
@@ -406,7 +406,7 @@ typedef struct {
     int64_t sent_ms;
     size_t count;
     struct {
-        cm_lease_t lease;
+        cm_broker_lease_t lease;
         cm_streams_id_t id;
     } items[CM_STREAMS_CHUNK];
 } extension_t;
@@ -521,7 +521,7 @@ void cm_streams_extend(cm_streams_t *self, int64_t now)
         /* Late, so maybe another consumer's by now: claiming it back would take it from them. */
         if (slot->state == CM_STREAMS_HELD && !slot->orphan &&
             now - slot->seen_ms > self->options.lease_ms) {
-            cm_lease_t lease = lease_of(self, (uint32_t)i);
+            cm_broker_lease_t lease = lease_of(self, (uint32_t)i);
             free_slot(self, slot);
             self->events.on_lapsed(self->events.ctx, lease);
         }

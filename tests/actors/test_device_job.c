@@ -15,7 +15,7 @@ static void load(cm_device_job_t *job, cm_device_rules_t *rules, const cm_attrib
                  size_t attribute_count, ...)
 {
     cm_delivery_builder_t builder = {0};
-    cm_lease_t lease = 0;
+    cm_broker_lease_t lease = 0;
     va_list bodies;
     va_start(bodies, attribute_count);
     for (const char *body; (body = va_arg(bodies, const char *)) != NULL;) {

@@ -104,7 +104,7 @@ Test(gateway_ledger, a_publish_that_waits_and_whose_delivery_lapsed_was_not_rece
     publish_t *waits = publish_retry(&books, &books.writer);
     publish_t *flies = publish_retry(&books, &books.writer);
     waits->waiting = true;
-    cm_lease_t leases[] = {waits->lease, flies->lease};
+    cm_broker_lease_t leases[] = {waits->lease, flies->lease};
     for (int i = 0; i < 2; i++)
         cr_expect(cm_gateway_publish_lapsed(&books.gateway, leases[i]));
     cr_expect(not(cm_gateway_publish_lapsed(&books.gateway, 99)));

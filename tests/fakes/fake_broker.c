@@ -24,7 +24,7 @@ typedef struct {
     uint64_t publishes[QUEUE];
     size_t published;
     cm_status_t first; /* of the link */
-    cm_lease_t next_lease;
+    cm_broker_lease_t next_lease;
 } fake_t;
 
 /* Deliver what a pull is open for, in order; then end the pull. */
@@ -170,24 +170,25 @@ static void fake_pull(void *arg, int subscription, size_t max)
     zloop_timer(self->loop, 0, 1, on_pull, self); /* never from inside the call */
 }
 
-static void say_leases(fake_t *self, const char *word, const cm_lease_t *leases, size_t count)
+static void say_leases(fake_t *self, const char *word, const cm_broker_lease_t *leases,
+                       size_t count)
 {
     for (size_t i = 0; i < count; i++)
         zstr_sendf(self->out, "%s %llu", word, (unsigned long long)leases[i]);
 }
 
-static void fake_ack(void *self, const cm_lease_t *leases, size_t count)
+static void fake_ack(void *self, const cm_broker_lease_t *leases, size_t count)
 {
     say_leases(self, "ack", leases, count);
 }
 
-static void fake_defer(void *self, cm_lease_t lease, int64_t until_ms)
+static void fake_defer(void *self, cm_broker_lease_t lease, int64_t until_ms)
 {
     (void)until_ms;
     say_leases(self, "defer", &lease, 1);
 }
 
-static void fake_release(void *self, const cm_lease_t *leases, size_t count)
+static void fake_release(void *self, const cm_broker_lease_t *leases, size_t count)
 {
     say_leases(self, "release", leases, count);
 }

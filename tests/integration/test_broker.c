@@ -242,8 +242,8 @@ BROKER_TEST(a_lease_given_back_twice_or_unknown_changes_nothing)
     cm_test_publish(&client, TOPIC, "x");
     cm_test_keep_pulling(&client, 0, 10);
     cm_test_await_deliveries(&client, 1);
-    cm_lease_t leases[] = {client.deliveries[0].lease, client.deliveries[0].lease, 0, 12345,
-                           UINT64_MAX};
+    cm_broker_lease_t leases[] = {client.deliveries[0].lease, client.deliveries[0].lease, 0, 12345,
+                                  UINT64_MAX};
     cm_broker_ack(client.broker, leases, 5);
     cm_broker_defer(client.broker, leases[0], 0);
     cm_broker_release(client.broker, leases, 5);

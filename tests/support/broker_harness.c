@@ -237,7 +237,7 @@ static void on_published(void *ctx, uint64_t token, cm_status_t status, const cm
     snprintf(to->message, sizeof to->message, "%s", status == CM_OK ? "" : err->message);
 }
 
-static void on_lapsed(void *ctx, cm_lease_t lease)
+static void on_lapsed(void *ctx, cm_broker_lease_t lease)
 {
     cm_test_client_t *self = ctx;
     self->lapsed = grown(self->lapsed, self->lapsed_count, sizeof *self->lapsed);

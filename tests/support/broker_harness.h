@@ -39,7 +39,7 @@ void cm_test_broker_note_absent(void);
 void cm_test_broker_need(const cm_test_broker_row_t *row, const char *behaviour);
 
 typedef struct { /* a delivery, copied */
-    cm_lease_t lease;
+    cm_broker_lease_t lease;
     int subscription, attempt;
     char message_id[64];
     int64_t publish_ms, arrived_ms; /* epoch */
@@ -66,7 +66,7 @@ typedef struct {
     size_t last_pull[CM_TEST_SUBSCRIPTIONS]; /* received by the last */
     cm_test_published_t *published;
     size_t published_count;
-    cm_lease_t *lapsed;
+    cm_broker_lease_t *lapsed;
     size_t lapsed_count;
     size_t lost_events;
     uint64_t lost_count;

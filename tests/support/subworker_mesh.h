@@ -17,7 +17,7 @@ typedef struct {
     cm_delivery_builder_t builder; /* the batch that is being made */
     cm_subscription_id_t subscription;
     uint64_t next_batch; /* the first is 1; so are leases */
-    cm_lease_t next_lease;
+    cm_broker_lease_t next_lease;
 } cm_subworker_mesh_t;
 
 /* Start body as shard 0 of subworker and take its FRESH frame. The breaker opens after three

@@ -27,11 +27,11 @@ typedef struct cm_batch_run { /* borrowed for the call */
     const char
         *name;   /* "job/orphan-deletion": for logs and further connections, borrowed for life */
     cm_pg_t *pg; /* connected, as the job's role; no transaction open. The job's to use */
-    const cm_lease_t *lease;
-    int64_t run_id;     /* 0: a dry run, which has none: cm_batch_note() keeps nothing then */
-    bool resumed;       /* begun before, and left in the middle */
-    bool dry_run;       /* tell what would be done, change nothing */
-    const char *tenant; /* only this one, canonical; NULL = all */
+    const cm_lease_t *lease; /* NULL: a dry run, which takes none */
+    int64_t run_id;          /* 0: a dry run, which has none: cm_batch_note() keeps nothing then */
+    bool resumed;            /* begun before, and left in the middle */
+    bool dry_run;            /* tell what would be done, change nothing */
+    const char *tenant;      /* only this one, canonical; NULL = all */
     cm_batch_progress_t progress;
     cm_buffer_t *summary; /* for one JSON object, CM_JOB_SUMMARY_MAX bytes at most; free of personal
                              data. Empty: {} */
@@ -51,7 +51,9 @@ void cm_batch_show(cm_batch_run_t *run);
  * the fence of a store wants it. */
 cm_status_t cm_batch_fence(void *run, cm_pg_t *pg, cm_error_t *err);
 /* Keep a tenant's result with the run (schema/job_store.h): failure NULL = done. detail: JSON or
- * NULL. Counts it in progress.done and .failed; not skipped ones as failed. */
+ * NULL. Counts it in progress.done and .failed; not skipped ones as failed. Before a tenant that
+ * was noted is tried again, take it out of both. In a transaction of the caller's it is kept with
+ * that one. */
 cm_status_t cm_batch_note(cm_batch_run_t *run, const char *tenant, cm_run_tenant_t state,
                           const char *detail, const cm_error_t *failure, cm_error_t *err);
 

@@ -1,0 +1,6 @@
+/* The table of jobs. A row here is a job; what it does is its body, in a file of its own. */
+#include "actors/batch_job.h"
+#include "runtime/cleanup.h"
+
+const cm_batch_job_t cm_batch_jobs[] = {};
+const size_t cm_batch_job_count = CM_LENGTH(cm_batch_jobs);

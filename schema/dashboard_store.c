@@ -79,10 +79,13 @@ static cm_status_t ask_admin(cm_dashboard_t *self, const char *sql, int count,
     return ask(self, self->admin, sql, self->options.admin_schema, count, values, ret_result, err);
 }
 
-/* A transaction that writes: begun and fenced. */
+/* A transaction that writes: begun and fenced. What its statements see of the registry must be
+ * newer than their locks, whatever the server's default is: see tenant_purge.c. */
 static cm_status_t open_write(cm_dashboard_t *self, cm_error_t *err)
 {
     cm_status_t status = cm_pg_begin(self->admin, err);
+    if (status == CM_OK)
+        status = cm_pg_exec(self->admin, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED", err);
     if (status == CM_OK && self->options.fence)
         status = self->options.fence(self->options.ctx, self->admin, err);
     return status;

@@ -59,7 +59,8 @@ cm_dashboard_totals_t cm_dashboard_totals(const cm_dashboard_t *self);
 
 /* Read the catalog of each database that holds tenants (one query each), then give each tenant of
  * the registry that has or should have a schema its row, with figures of catalog, registry and dead
- * letters, and take away the rows of all others, history included. Give all databases: tenants of
+ * letters, and take away the rows of all others, history included, and the references of deleted
+ * tenants. Give all databases: tenants of
  * one that was left out look lost. */
 cm_status_t cm_dashboard_begin(cm_dashboard_t *self, cm_pg_t *const *databases, size_t count,
                                cm_error_t *err);
@@ -91,7 +92,7 @@ cm_status_t cm_dashboard_finish(cm_dashboard_t *self, cm_error_t *err);
 
 /* ---- references from elsewhere -------------------------------------------------------------- */
 
-/* Put references in place of those of the same tenants; without a time they count as of now. Of
+/* Put references in place of those of the same tenants, but none of a deleted one; without a time they count as of now. Of
  * several for one tenant the newest counts. */
 cm_status_t cm_dashboard_reference_put(cm_dashboard_t *self, const cm_sync_reference_t *references,
                                        size_t count, cm_error_t *err);

@@ -72,7 +72,14 @@ const char cm_dashboard_sql_forget[] =
 
 const char cm_dashboard_sql_tenants[] =
     "SELECT tenant, state, problem = '' FROM @schema@.dashboard_tenant_metrics"
-    " WHERE tenant > $1 AND state IN ('active', 'suspended') ORDER BY tenant LIMIT $2::bigint";
+    " WHERE tenant > $1 AND state IN ('active', 'suspended')"
+    " AND tenant = coalesce($3, tenant) ORDER BY tenant LIMIT $2::bigint";
+
+const char cm_dashboard_sql_census[] =
+    "SELECT count(*), count(*) FILTER (WHERE tenant <= $1),"
+    " count(*) FILTER (WHERE sync_state = 'drift'), count(*) FILTER (WHERE sync_state = 'stale')"
+    " FROM @schema@.dashboard_tenant_metrics WHERE state IN ('active', 'suspended')"
+    " AND tenant = coalesce($2, tenant)";
 
 /* ---- one tenant ----------------------------------------------------------------------------- */
 

@@ -38,6 +38,7 @@ typedef struct {
     size_t failed_count, failed_room;
     size_t known; /* the first of these failed before the run was resumed; in order of id */
     int64_t created, gone;
+    int64_t touched; /* tenants, on this connection */
     size_t references;
     cm_backoff_t backoff;
 } job_t;
@@ -156,11 +157,24 @@ static cm_status_t mend(job_t *self, const tenant_t *tenant, outcome_t *outcome,
                         cm_tenant_state_name(row.state));
 }
 
+/* A session of PostgreSQL remembers each table it has seen. Between transactions, with nothing to
+ * keep. */
+static cm_status_t recycle(job_t *self, cm_error_t *err)
+{
+    int64_t most = self->run->options->postgres.recycle_tenants;
+    if (most == 0 || self->touched < most)
+        return CM_OK;
+    self->touched = 0;
+    cm_pg_close(self->pg);
+    return cm_pg_connect(self->pg, NULL, err);
+}
+
 /* Anything but CM_OK ends the run. */
 static cm_status_t measure(job_t *self, const tenant_t *tenant, outcome_t *outcome, cm_error_t *err)
 {
     cm_status_t status = CM_OK;
     *outcome = (outcome_t){.created = false};
+    self->touched++;
     if (!tenant->is_whole && tenant->state == CM_TENANT_ACTIVE)
         status = create(self, tenant, &outcome->created, &outcome->failure);
     if (status == CM_OK)
@@ -260,7 +274,9 @@ static cm_status_t take_page(job_t *self, const cm_dashboard_tenant_t *page, siz
             return status;
     }
     cm_status_t status = flush(self, err);
-    return status == CM_OK && count > 0 ? set_checkpoint(self, page[count - 1].id, err) : status;
+    if (status == CM_OK && count > 0)
+        status = set_checkpoint(self, page[count - 1].id, err);
+    return status == CM_OK ? recycle(self, err) : status;
 }
 
 static cm_status_t pass(job_t *self, char after[CM_TENANT_ID_MAX], cm_error_t *err)

@@ -2,7 +2,8 @@
  *
  * One pass over the active and suspended tenants: one query each, one of the catalog, a commit for
  * each 100. The schema of an active tenant that has none is created (tenant_schema.h, on a
- * connection of role ddl; of deleted ones never, whatever the catalog said when it was read). Those
+ * connection of role ddl; of deleted ones never, whatever the catalog said when it was read). The
+ * connection that counts is made anew after postgres.recycle_tenants of them. Those
  * that failed are tried once more after the pass. Then the history is written and pruned. What each
  * figure means: schema/dashboard_store.h.
  *

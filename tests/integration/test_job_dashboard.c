@@ -355,15 +355,44 @@ static void stop_at_120(void *ctx, const cm_batch_progress_t *progress)
     ((world_t *)ctx)->stop = progress->done == 120;
 }
 
+static void make_many(world_t *self)
+{
+    for (int i = 0; i < MANY; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "t%03d", i);
+        cm_test_tenant(self->other, id);
+    }
+}
+
+static void note_backend(void *ctx, const cm_batch_progress_t *progress)
+{
+    world_t *self = ctx;
+    if (progress->done % 50 == 0)
+        cm_test_sql(self->other,
+                    "INSERT INTO public.backends SELECT pid FROM pg_stat_activity WHERE"
+                    " application_name = 'job/dashboard' AND datname = current_database()"
+                    " ON CONFLICT DO NOTHING");
+}
+
+Test(job_dashboard, its_connection_is_made_anew_after_so_many_tenants)
+{
+    world_t world = {0};
+    world_open(&world);
+    make_many(&world);
+    cm_test_sql(world.other, "CREATE TABLE public.backends (pid integer PRIMARY KEY)");
+    world.options.postgres.recycle_tenants = 100;
+    world.on_show = note_backend;
+    GOOD(cm_job_dashboard(&world.run, &world.err));
+    SUMMARY("tenants", MANY + 2);
+    ROWS("2", "SELECT count(*) FROM public.backends");
+    world_close(&world);
+}
+
 Test(job_dashboard, a_run_that_was_stopped_goes_on_behind_its_last_commit)
 {
     world_t world = {0};
     world_open(&world);
-    for (int i = 0; i < MANY; i++) {
-        char id[16];
-        snprintf(id, sizeof id, "t%03d", i);
-        cm_test_tenant(world.other, id);
-    }
+    make_many(&world);
     lock_a(&world, &holder);
     world.on_show = stop_at_120;
     cr_expect(eq(int, cm_job_dashboard(&world.run, &world.err), CM_CANCELLED));

@@ -22,6 +22,13 @@ typedef enum {
 } cm_reference_kind_t;
 #define CM_REFERENCE_KINDS "table|query|file"
 
+typedef struct {      /* when a job runs; proto/schedule.h tells what these mean */
+    const char *cron; /* "": only when asked for */
+    const char *time_zone;
+    int missed; /* cm_missed_policy_t, and its choices in that order */
+    int64_t missed_max, grace_seconds, jitter_seconds, attempts;
+} cm_job_schedule_options_t;
+
 typedef struct {
     struct {
         const char *uri, *admin_schema;
@@ -70,6 +77,17 @@ typedef struct {
         int64_t sweep_minutes;
     } erasure;
     struct {
+        bool enabled;
+        int64_t poll_seconds, lease_seconds, keep_runs_days;
+    } scheduler;
+    struct {
+        cm_job_schedule_options_t schedule;
+    } contact_job;
+    struct {
+        cm_job_schedule_options_t schedule;
+    } orphan_job;
+    struct {
+        cm_job_schedule_options_t schedule;
         int64_t tenant_timeout_ms, top, sample, keep_runs_days, keep_days;
         int reference; /* cm_reference_kind_t */
         const char *reference_query, *reference_uri, *reference_path;
@@ -90,8 +108,9 @@ extern const size_t cm_options_alias_count;
 
 /* Checks that go beyond one key: retry.windows_ms has five entries, broker.lease_ms is longer than
  * broker.poll_ms, the URIs and the address can be read, audit.key and erasure.key are empty or long
- * enough, what dashboard_job.reference needs is given. CM_MISCONFIGURED naming the key and its
- * origin. */
+ * enough, schedules and time zones of jobs are good ones, what dashboard_job.reference needs is
+ * given. CM_MISCONFIGURED naming the key and its origin. Time zones are opened: before other
+ * threads start. */
 cm_status_t cm_options_check(const cm_config_t *config, cm_error_t *err);
 void cm_options_retry_policy(const cm_options_t *options, cm_retry_policy_t *ret_policy);
 /* Connection options for an actor; application_name is borrowed. */

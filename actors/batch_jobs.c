@@ -1,6 +1,12 @@
 /* The table of jobs. A row here is a job; what it does is its body, in a file of its own. */
 #include "actors/batch_job.h"
+#include "actors/job_dashboard.h"
 #include "runtime/cleanup.h"
 
-const cm_batch_job_t cm_batch_jobs[] = {};
+#include <stddef.h>
+
+const cm_batch_job_t cm_batch_jobs[] = {
+    {"dashboard", "count the devices of every tenant, for people and Grafana", "devices counted",
+     offsetof(cm_options_t, dashboard_job.schedule), CM_ROLE_DASH, false, cm_job_dashboard},
+};
 const size_t cm_batch_job_count = CM_LENGTH(cm_batch_jobs);

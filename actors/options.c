@@ -160,6 +160,31 @@ static const cm_config_key_t keys[] = {
     SCHEDULE_KEYS(contact_job, NULL, "deleted contacts are fetched"),
     SCHEDULE_KEYS(orphan_job, NULL, "devices without a contact are deleted"),
     SCHEDULE_KEYS(dashboard_job, "@hourly", "figures of each tenant are collected"),
+    {"dashboard_job.tenant_timeout_ms", CM_CONFIG_INT, AT(dashboard_job.tenant_timeout_ms),
+     "120000", 1000, 3600000, NULL, false,
+     "milliseconds in which the devices of one tenant must be counted"},
+    {"dashboard_job.top", CM_CONFIG_INT, AT(dashboard_job.top), "10", 1, 100, NULL, false,
+     "platforms and versions told of each tenant, the most frequent; the rest is told as other"},
+    {"dashboard_job.sample", CM_CONFIG_INT, AT(dashboard_job.sample), "0", 0, 256, NULL, false,
+     "of 256 devices, those in the checksum of the sync validation; 0: no checksum"},
+    {"dashboard_job.reference", CM_CONFIG_CHOICE, AT(dashboard_job.reference), "table", 0, 0,
+     CM_REFERENCE_KINDS, false,
+     "where the publisher's counts come from: he writes dashboard_sync_reference, a query, a file"},
+    {"dashboard_job.reference_query", CM_CONFIG_TEXT, AT(dashboard_job.reference_query), NULL, 0,
+     65536, NULL, false,
+     "query for tenant, devices, checksum and counted_at; the last two may be NULL"},
+    {"dashboard_job.reference_uri", CM_CONFIG_TEXT, AT(dashboard_job.reference_uri), NULL, 0, 2048,
+     NULL, false, "libpq connection URI of the database it runs in; empty: postgres.uri"},
+    {"dashboard_job.reference_path", CM_CONFIG_TEXT, AT(dashboard_job.reference_path), NULL, 0,
+     4096, NULL, false,
+     "file of lines tenant,devices[,checksum[,counted_at in epoch milliseconds]]"},
+    {"dashboard_job.reference_max_age_hours", CM_CONFIG_INT,
+     AT(dashboard_job.reference_max_age_hours), "24", 1, 8760, NULL, false,
+     "hours after which the publisher's count is too old to hold devices against"},
+    {"dashboard_job.keep_runs_days", CM_CONFIG_INT, AT(dashboard_job.keep_runs_days), "14", 1, 3650,
+     NULL, false, "days for which the history keeps each run; of older days the last one"},
+    {"dashboard_job.keep_days", CM_CONFIG_INT, AT(dashboard_job.keep_days), "400", 1, 36500, NULL,
+     false, "days for which the history is kept at all"},
     {"monitor.listen", CM_CONFIG_TEXT, AT(monitor.listen), "127.0.0.1:8089", 0, 256, NULL, false,
      "address:port of health, metrics and ledger; empty for none"},
     {"monitor.beat_timeout_ms", CM_CONFIG_INT, AT(monitor.beat_timeout_ms), "60000", 1000, 3600000,
@@ -182,16 +207,17 @@ const cm_config_table_t cm_options_table = {keys, CM_LENGTH(keys), sizeof(cm_opt
 
 /* ---- checks beyond one key ------------------------------------------------------------------ */
 
-static cm_status_t check_postgres(const cm_config_t *config, const char *uri, cm_error_t *err)
+static cm_status_t check_postgres(const cm_config_t *config, const char *key, const char *uri,
+                                  cm_error_t *err)
 {
     PQconninfoOption *parsed = PQconninfoParse(uri, NULL); /* its words may quote the password */
     PQconninfoFree(parsed);
     if (parsed)
         return CM_OK;
     return cm_error_set(err, CM_MISCONFIGURED, "config",
-                        "postgres.uri (%s) is no connection string; write "
+                        "%s (%s) is no connection string; write "
                         "postgresql://user@host:5432/database, or host=... dbname=...",
-                        cm_config_origin(config, "postgres.uri"));
+                        key, cm_config_origin(config, key));
 }
 
 static cm_status_t check_role_prefix(const cm_config_t *config, const char *prefix, cm_error_t *err)
@@ -237,6 +263,32 @@ static cm_status_t check_pubsub(const cm_config_t *config, const cm_options_t *o
                             "broker.lease_ms (%s) must be at least 10000 with broker.kind pubsub",
                             cm_config_origin(config, "broker.lease_ms"));
     return CM_OK;
+}
+
+static cm_status_t lacks(const cm_config_t *config, const char *key, const char *what,
+                         cm_error_t *err)
+{
+    return cm_error_set(err, CM_MISCONFIGURED, "config",
+                        "%s is not set, and dashboard_job.reference (%s) needs it; give %s", key,
+                        cm_config_origin(config, "dashboard_job.reference"), what);
+}
+
+static cm_status_t check_dashboard_job(const cm_config_t *config, const cm_options_t *options,
+                                       cm_error_t *err)
+{
+    int kind = options->dashboard_job.reference;
+    if (kind == CM_REFERENCE_QUERY && !*options->dashboard_job.reference_query)
+        return lacks(config, "dashboard_job.reference_query",
+                     "a query for tenant, devices, checksum and counted_at", err);
+    if (kind == CM_REFERENCE_FILE && !*options->dashboard_job.reference_path)
+        return lacks(config, "dashboard_job.reference_path", "the path of a file of counts", err);
+    if (options->dashboard_job.keep_days < options->dashboard_job.keep_runs_days)
+        return cm_error_set(err, CM_MISCONFIGURED, "config",
+                            "dashboard_job.keep_days (%s) must not be below "
+                            "dashboard_job.keep_runs_days",
+                            cm_config_origin(config, "dashboard_job.keep_days"));
+    const char *uri = options->dashboard_job.reference_uri;
+    return *uri ? check_postgres(config, "dashboard_job.reference_uri", uri, err) : CM_OK;
 }
 
 /* The monitor looks closer; this is what can be known without asking for the host. */
@@ -312,13 +364,15 @@ cm_status_t cm_options_check(const cm_config_t *config, cm_error_t *err)
         return cm_error_set(err, CM_MISCONFIGURED, "config",
                             "breaker.probe_max_ms (%s) must not be below breaker.probe_min_ms",
                             cm_config_origin(config, "breaker.probe_max_ms"));
-    cm_status_t status = check_postgres(config, options->postgres.uri, err);
+    cm_status_t status = check_postgres(config, "postgres.uri", options->postgres.uri, err);
     if (status == CM_OK)
         status = check_role_prefix(config, options->postgres.role_prefix, err);
     if (status == CM_OK)
         status = check_redis(config, options->redis.uri, err);
     if (status == CM_OK)
         status = check_pubsub(config, options, err);
+    if (status == CM_OK)
+        status = check_dashboard_job(config, options, err);
     if (status == CM_OK)
         status = check_secret(config, "audit.key", options->audit.key, err);
     if (status == CM_OK)

@@ -14,6 +14,13 @@ typedef enum { CM_BROKER_REDIS, CM_BROKER_PUBSUB } cm_broker_kind_t;
 /* Whose verdicts are consumed, and the choices of push_token_status.type in that order. */
 typedef enum { CM_PUSH_TYPE_PUSH, CM_PUSH_TYPE_WEB, CM_PUSH_TYPE_BOTH } cm_push_type_t;
 #define CM_PUSH_TYPES "push|web|both"
+/* Where the publisher's counts of devices come from, and the choices of dashboard_job.reference. */
+typedef enum {
+    CM_REFERENCE_TABLE, /* the publisher writes dashboard_sync_reference himself */
+    CM_REFERENCE_QUERY,
+    CM_REFERENCE_FILE
+} cm_reference_kind_t;
+#define CM_REFERENCE_KINDS "table|query|file"
 
 typedef struct {      /* when a job runs; proto/schedule.h tells what these mean */
     const char *cron; /* "": only when asked for */
@@ -81,6 +88,10 @@ typedef struct {
     } orphan_job;
     struct {
         cm_job_schedule_options_t schedule;
+        int64_t tenant_timeout_ms, top, sample, keep_runs_days, keep_days;
+        int reference; /* cm_reference_kind_t */
+        const char *reference_query, *reference_uri, *reference_path;
+        int64_t reference_max_age_hours;
     } dashboard_job;
     struct {
         const char *listen;
@@ -97,8 +108,9 @@ extern const size_t cm_options_alias_count;
 
 /* Checks that go beyond one key: retry.windows_ms has five entries, broker.lease_ms is longer than
  * broker.poll_ms, the URIs and the address can be read, audit.key and erasure.key are empty or long
- * enough, schedules and time zones of jobs are good ones. CM_MISCONFIGURED naming the key and its
- * origin. Time zones are opened: before other threads start. */
+ * enough, schedules and time zones of jobs are good ones, what dashboard_job.reference needs is
+ * given. CM_MISCONFIGURED naming the key and its origin. Time zones are opened: before other
+ * threads start. */
 cm_status_t cm_options_check(const cm_config_t *config, cm_error_t *err);
 void cm_options_retry_policy(const cm_options_t *options, cm_retry_policy_t *ret_policy);
 /* Connection options for an actor; application_name is borrowed. */

@@ -26,6 +26,7 @@ const char cm_dashboard_sql_catalog[] =
     "  WHERE n.nspname LIKE 'tenant\\_%' GROUP BY n.nspname) AS s";
 
 #define HAS_SCHEMA "t.state IN ('activating', 'active', 'suspended')"
+#define IS_DELETED "t.state IN ('deleting', 'deleted')"
 
 /* The figures of a generation end with it: see forget, which comes before. */
 const char cm_dashboard_sql_list[] =
@@ -56,18 +57,29 @@ const char cm_dashboard_sql_list[] =
     " dead_letters_retries = excluded.dead_letters_retries,"
     " dead_letters_replays = excluded.dead_letters_replays, listed_at = excluded.listed_at";
 
+/* References of deleted tenants are here again when their publisher says so himself. */
 const char cm_dashboard_sql_forget[] =
     "WITH gone AS ("
     "  DELETE FROM @schema@.dashboard_tenant_metrics AS m"
     "  WHERE NOT EXISTS (SELECT FROM @schema@.tenants AS t WHERE t.id = m.tenant"
     "    AND t.generation = m.generation AND " HAS_SCHEMA ") RETURNING m.tenant\n"
+    "), of_deleted AS ("
+    "  DELETE FROM @schema@.dashboard_sync_reference AS r USING @schema@.tenants AS t"
+    "  WHERE t.id = r.tenant AND " IS_DELETED "\n"
     ")\n"
     "DELETE FROM @schema@.dashboard_tenant_metrics_history AS h USING gone AS g"
     " WHERE h.tenant = g.tenant";
 
 const char cm_dashboard_sql_tenants[] =
     "SELECT tenant, state, problem = '' FROM @schema@.dashboard_tenant_metrics"
-    " WHERE tenant > $1 AND state IN ('active', 'suspended') ORDER BY tenant LIMIT $2::bigint";
+    " WHERE tenant > $1 AND state IN ('active', 'suspended')"
+    " AND tenant = coalesce($3, tenant) ORDER BY tenant LIMIT $2::bigint";
+
+const char cm_dashboard_sql_census[] =
+    "SELECT count(*), count(*) FILTER (WHERE tenant <= $1),"
+    " count(*) FILTER (WHERE sync_state = 'drift'), count(*) FILTER (WHERE sync_state = 'stale')"
+    " FROM @schema@.dashboard_tenant_metrics WHERE state IN ('active', 'suspended')"
+    " AND tenant = coalesce($2, tenant)";
 
 /* ---- one tenant ----------------------------------------------------------------------------- */
 
@@ -191,6 +203,7 @@ const char cm_dashboard_sql_put[] =
     " coalesce(" CM_SQL_FROM_MS("n.ms") ", now())"
     " FROM json_to_recordset($1::json)"
     " AS n(tenant text, devices bigint, checksum bigint, ms bigint)"
+    " WHERE NOT EXISTS (SELECT FROM @schema@.tenants AS t WHERE t.id = n.tenant AND " IS_DELETED ")"
     " ORDER BY n.tenant, n.ms DESC NULLS FIRST"
     " ON CONFLICT (tenant) DO UPDATE SET devices = excluded.devices,"
     " checksum = excluded.checksum, counted_at = excluded.counted_at";

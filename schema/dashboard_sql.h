@@ -7,8 +7,11 @@
 extern const char cm_dashboard_sql_catalog[];
 /* $1: the values above, as one array. Rows of the tenants: made, renewed, taken away. */
 extern const char cm_dashboard_sql_list[], cm_dashboard_sql_forget[];
-/* $1: behind this tenant, $2: how many. id, state, whether its tables are there. */
+/* $1: behind this tenant, $2: how many, $3: only this one, or NULL. id, state, whether its tables
+ * are there. */
 extern const char cm_dashboard_sql_tenants[];
+/* $1: a tenant, $2: only this one, or NULL. Numbers: tenants, those up to $1, drifting, stale. */
+extern const char cm_dashboard_sql_census[];
 
 /* In a tenant's schema, one scan. $1: tenant, $2: age of an orphan in seconds, $3: names to tell,
  * and, with the checksum, $4: the sample. Two values: a row of the metrics, the devices. */

@@ -79,10 +79,13 @@ static cm_status_t ask_admin(cm_dashboard_t *self, const char *sql, int count,
     return ask(self, self->admin, sql, self->options.admin_schema, count, values, ret_result, err);
 }
 
-/* A transaction that writes: begun and fenced. */
+/* A transaction that writes: begun and fenced. What its statements see of the registry must be
+ * newer than their locks, whatever the server's default is: see tenant_purge.c. */
 static cm_status_t open_write(cm_dashboard_t *self, cm_error_t *err)
 {
     cm_status_t status = cm_pg_begin(self->admin, err);
+    if (status == CM_OK)
+        status = cm_pg_exec(self->admin, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED", err);
     if (status == CM_OK && self->options.fence)
         status = self->options.fence(self->options.ctx, self->admin, err);
     return status;
@@ -175,9 +178,9 @@ cm_status_t cm_dashboard_tenants(cm_dashboard_t *self, const char *after, size_t
                                  cm_error_t *err)
 {
     char room[NUMBER_MAX];
-    const char *values[] = {after, number((int64_t)limit, room)};
+    const char *values[] = {after, number((int64_t)limit, room), self->options.only};
     CM_CLEANUP(cm_pg_clear) PGresult *result = NULL;
-    cm_status_t status = ask_admin(self, cm_dashboard_sql_tenants, 2, values, &result, err);
+    cm_status_t status = ask_admin(self, cm_dashboard_sql_tenants, 3, values, &result, err);
     if (status != CM_OK)
         return status;
     *ret_count = (size_t)PQntuples(result);
@@ -192,6 +195,18 @@ cm_status_t cm_dashboard_tenants(cm_dashboard_t *self, const char *after, size_t
         tenant->is_whole = strcmp(cm_pg_text(result, (int)i, 2), "t") == 0;
     }
     return CM_OK;
+}
+
+cm_status_t cm_dashboard_census(cm_dashboard_t *self, const char *after,
+                                cm_dashboard_census_t *ret_census, cm_error_t *err)
+{
+    const char *values[] = {after, self->options.only};
+    CM_CLEANUP(cm_pg_clear) PGresult *result = NULL;
+    cm_status_t status = ask_admin(self, cm_dashboard_sql_census, 2, values, &result, err);
+    if (status == CM_OK)
+        *ret_census = (cm_dashboard_census_t){cm_pg_i64(result, 0, 0), cm_pg_i64(result, 0, 1),
+                                              cm_pg_i64(result, 0, 2), cm_pg_i64(result, 0, 3)};
+    return status;
 }
 
 /* ---- one tenant ----------------------------------------------------------------------------- */

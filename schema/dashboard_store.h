@@ -33,6 +33,7 @@ typedef struct {              /* borrowed until the store is destroyed; a 0 is t
     int64_t reference_max_age_s; /* a day */
     int keep_runs_days;          /* 14: of older days the history keeps the last run */
     int keep_days;               /* 400: older days of the history go */
+    const char *only;            /* the one tenant (canonical id) to measure; NULL: all */
     /* Called first inside each transaction that writes; anything but CM_OK ends the call with it.
      * NULL: none. */
     cm_status_t (*fence)(void *ctx, cm_pg_t *pg, cm_error_t *err);
@@ -59,7 +60,8 @@ cm_dashboard_totals_t cm_dashboard_totals(const cm_dashboard_t *self);
 
 /* Read the catalog of each database that holds tenants (one query each), then give each tenant of
  * the registry that has or should have a schema its row, with figures of catalog, registry and dead
- * letters, and take away the rows of all others, history included. Give all databases: tenants of
+ * letters, and take away the rows of all others, history included, and the references of deleted
+ * tenants. Give all databases: tenants of
  * one that was left out look lost. */
 cm_status_t cm_dashboard_begin(cm_dashboard_t *self, cm_pg_t *const *databases, size_t count,
                                cm_error_t *err);
@@ -76,6 +78,14 @@ cm_status_t cm_dashboard_tenants(cm_dashboard_t *self, const char *after, size_t
                                  cm_dashboard_tenant_t **ret_tenants, size_t *ret_count,
                                  cm_error_t *err);
 
+typedef struct {
+    int64_t tenants;         /* to measure */
+    int64_t before;          /* of these, those up to the id `after`, itself included */
+    int64_t drifting, stale; /* by their latest figures */
+} cm_dashboard_census_t;
+cm_status_t cm_dashboard_census(cm_dashboard_t *self, const char *after,
+                                cm_dashboard_census_t *ret_census, cm_error_t *err);
+
 /* Count one tenant (canonical id) in its database: one query, outside of a transaction. Whenever
  * CM_DASHBOARD_FLUSH_AT of them are measured they are committed, so that an error may be about the
  * store. CM_MISSING: its tables are not there; that is kept as its problem, its former figures
@@ -91,8 +101,8 @@ cm_status_t cm_dashboard_finish(cm_dashboard_t *self, cm_error_t *err);
 
 /* ---- references from elsewhere -------------------------------------------------------------- */
 
-/* Put references in place of those of the same tenants; without a time they count as of now. Of
- * several for one tenant the newest counts. */
+/* Put references in place of those of the same tenants, but none of a deleted one; without a time
+ * they count as of now. Of several for one tenant the newest counts. */
 cm_status_t cm_dashboard_reference_put(cm_dashboard_t *self, const cm_sync_reference_t *references,
                                        size_t count, cm_error_t *err);
 /* Put what a query answers: columns tenant, devices, checksum, counted_at (timestamptz), the last

@@ -47,13 +47,29 @@ static void put_run(values_t *self, const cm_lease_t *lease, int64_t run_id)
     put_number(self, lease->term);
 }
 
+/* What is kept of a tenant goes when it is deleted: whoever writes looks at the tenant's state as
+ * he does so. The purge waits for those who saw it alive (tenant_purge.c). So what is asked must
+ * not be older than the lock on the table, whatever the server's default is. */
+#define OF_LIVE(tenant)                                                                            \
+    " WHERE NOT EXISTS (SELECT FROM @schema@.tenants AS d"                                         \
+    " WHERE d.id = " tenant " AND d.state = 'deleted')"
+#define SECOND_LIVES OF_LIVE("$2")
+#define FOURTH_LIVES OF_LIVE("$4")
+
+static cm_status_t begin_own(cm_pg_t *pg, cm_error_t *err)
+{
+    cm_status_t status = cm_pg_begin(pg, err);
+    return status == CM_OK ? cm_pg_exec(pg, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED", err)
+                           : status;
+}
+
 /* One statement behind the fence, in the caller's transaction or in one of its own. */
 static cm_status_t run_fenced(cm_pg_t *pg, const char *schema, const cm_lease_t *lease,
                               const char *sql, const values_t *values, PGresult **ret_result,
                               cm_error_t *err)
 {
     bool own = PQtransactionStatus(cm_pg_raw(pg)) != PQTRANS_INTRANS;
-    cm_status_t status = own ? cm_pg_begin(pg, err) : CM_OK;
+    cm_status_t status = own ? begin_own(pg, err) : CM_OK;
     if (status == CM_OK)
         status = cm_lease_check(pg, schema, lease, err);
     if (status == CM_OK)
@@ -179,13 +195,14 @@ cm_status_t cm_job_run_note(cm_pg_t *pg, const char *admin_schema, const cm_leas
     put_str(&values, result->error_code, "", arena);
     put_str(&values, result->error_message, "", arena);
     return run_on(pg, admin_schema, lease, run_id,
-                  "INSERT INTO @schema@.job_run_tenants AS t"
+                  "WITH run AS (SELECT id FROM @schema@.job_runs WHERE " OURS "),"
+                  " kept AS (INSERT INTO @schema@.job_run_tenants AS t"
                   " (run_id, tenant, state, at, detail, error_code, error_message)"
-                  " SELECT id, $4, $5, " NOW ", $6::json, $7, $8 FROM @schema@.job_runs WHERE " OURS
+                  " SELECT id, $4, $5, " NOW ", $6::json, $7, $8 FROM run" FOURTH_LIVES
                   " ON CONFLICT (run_id, tenant) DO UPDATE SET attempts = t.attempts + 1,"
                   " state = excluded.state, at = excluded.at, detail = excluded.detail,"
-                  " error_code = excluded.error_code, error_message = excluded.error_message"
-                  " RETURNING 1",
+                  " error_code = excluded.error_code, error_message = excluded.error_message)"
+                  " SELECT FROM run",
                   &values, err);
 }
 
@@ -202,7 +219,7 @@ cm_status_t cm_job_checkpoint_set(cm_pg_t *pg, const char *admin_schema, const c
                           &values, NULL, err);
     put_str(&values, checkpoint, "", arena);
     return run_fenced(pg, admin_schema, lease,
-                      "INSERT INTO @schema@.job_checkpoints VALUES ($1, $2, $3, " NOW ")"
+                      "INSERT INTO @schema@.job_checkpoints SELECT $1, $2, $3, " NOW SECOND_LIVES
                       " ON CONFLICT (job, tenant) DO UPDATE"
                       " SET checkpoint = excluded.checkpoint, changed_at = excluded.changed_at",
                       &values, NULL, err);

@@ -1,16 +1,14 @@
 #include "schema/tenant_deletion.h"
 #include "runtime/cleanup.h"
 #include "runtime/crash.h"
-#include "schema/erasure.h"
 #include "schema/sql.h"
 #include "schema/tenant_drop.h"
 #include "schema/tenant_generation.h"
+#include "schema/tenant_purge.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-
-#define PURGE_MAX "10000" /* dead letters in one commit */
 
 typedef struct {
     const cm_deletion_request_t *request; /* NULL: go on with what is recorded */
@@ -197,32 +195,10 @@ static cm_status_t drop(cm_tenant_step_t *step, work_t *work, cm_error_t *err)
     return status;
 }
 
-/* Whoever keeps a dead letter looks at the tenant's state as he does so. The lock waits for those
- * who saw it alive; those behind it see it deleted. */
 static cm_status_t purge(cm_tenant_step_t *step, work_t *work, cm_error_t *err)
 {
-    char generation[24];
-    const char *values[] = {step->id, decimal(generation, step->row.generation)};
-    CM_CLEANUP(cm_pg_clear) PGresult *result = NULL;
     work->done = CM_DELETION_PURGED;
-    cm_status_t status =
-        cm_sql_exec(step->pg, "LOCK TABLE @schema@.dead_letters IN SHARE ROW EXCLUSIVE MODE",
-                    step->admin_schema, err);
-    if (status == CM_OK)
-        status = cm_sql_query(
-            step->pg,
-            "WITH letters AS (DELETE FROM @schema@.dead_letters WHERE id IN (SELECT id"
-            " FROM @schema@.dead_letters WHERE tenant = $1 ORDER BY id LIMIT " PURGE_MAX ")"
-            " RETURNING 1),"
-            " brakes AS (DELETE FROM @schema@.push_brakes WHERE tenant = $1 RETURNING 1)"
-            " UPDATE @schema@.tenant_deletions SET"
-            " dead_letters = dead_letters + (SELECT count(*) FROM letters),"
-            " push_brakes = push_brakes + (SELECT count(*) FROM brakes),"
-            " purged_at = CASE WHEN (SELECT count(*) FROM letters) < " PURGE_MAX " THEN now() END"
-            " WHERE tenant = $1 AND generation = $2 RETURNING (SELECT count(*) FROM letters)",
-            step->admin_schema, 2, values, &result, err);
-    if (status == CM_OK && cm_pg_i64(result, 0, 0) > 0) /* their bytes are in the file still */
-        status = cm_erasure_note(step->pg, step->admin_schema, "", err);
+    cm_status_t status = cm_tenant_purge(step, err);
     cm_crash_point("deletion-purge");
     return status;
 }
@@ -237,8 +213,9 @@ static cm_status_t tell_findings(cm_tenant_step_t *step, const char *checks, boo
     cm_status_t status = cm_sql_query(
         step->pg,
         "UPDATE @schema@.tenant_deletions SET checks = $3::jsonb, purged_at ="
-        " CASE WHEN ($3::jsonb->>'dead_letters')::bigint + ($3::jsonb->>'push_brakes')::bigint = 0"
-        " THEN purged_at END WHERE tenant = $1 AND generation = $2"
+        " CASE WHEN NOT EXISTS (SELECT FROM jsonb_each_text($3::jsonb) AS c WHERE c.value <> '0'"
+        " AND c.key <> 'tenants' AND c.key NOT LIKE 'pg\\_%') THEN purged_at END WHERE tenant = $1 "
+        "AND generation = $2"
         " RETURNING json_build_object('left', checks)",
         step->admin_schema, 3, values, &result, err);
     return status == CM_OK && news

@@ -6,7 +6,9 @@
  *            audit "deletion-requested"
  *   drop     the tables locked in the order in which writers lock them, counted exactly, DROP
  *            SCHEMA, state deleted; audit "deletion-dropped" with the counts
- *   purge    the tenant's dead letters, 10,000 at a time, and its brakes of push verdicts
+ *   purge    what the admin tables hold of it: dead letters, 10,000 at a time, brakes of push
+ *            verdicts, figures of the dashboard, results and checkpoints of jobs, rules of the
+ *            orphan deletion (tenant_purge.h)
  *   verify   catalogs, registry and side tables are searched; audit "deletion-verified", or
  *            "deletion-verification-failed" with what was found and where
  *

@@ -2,6 +2,7 @@
 #include "runtime/cleanup.h"
 #include "runtime/crash.h"
 #include "schema/sql.h"
+#include "schema/tenant_purge.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -97,8 +98,10 @@ cm_status_t cm_tenant_drop_schema(cm_tenant_step_t *step, cm_error_t *err)
 }
 
 #define LEFT(place, from) "SELECT '" place "', count(*) FROM " from
-#define SCHEMA_OID        "(SELECT object_oids[1] FROM deletion)"
-#define OBJECT_OIDS       "(SELECT unnest(object_oids) FROM deletion)"
+#define OR_LEFT(table)                                                                             \
+    " UNION ALL SELECT '" #table "', count(*) FROM @schema@." #table " WHERE tenant = $1"
+#define SCHEMA_OID  "(SELECT object_oids[1] FROM deletion)"
+#define OBJECT_OIDS "(SELECT unnest(object_oids) FROM deletion)"
 
 cm_status_t cm_tenant_drop_verify(cm_tenant_step_t *step, PGresult **ret_result, cm_error_t *err)
 {
@@ -120,9 +123,8 @@ cm_status_t cm_tenant_drop_verify(cm_tenant_step_t *step, PGresult **ret_result,
              " WHERE datname = current_database() AND ((classid = 'pg_namespace'::regclass"
              " AND objid = " SCHEMA_OID ") OR (classid = 'pg_class'::regclass AND objid IN " OBJECT_OIDS "))")
         " UNION ALL "
-        LEFT("tenants", "@schema@.tenants WHERE id = $1 AND state <> 'deleted'") " UNION ALL "
-        LEFT("dead_letters", "@schema@.dead_letters WHERE tenant = $1") " UNION ALL "
-        LEFT("push_brakes", "@schema@.push_brakes WHERE tenant = $1")
+        LEFT("tenants", "@schema@.tenants WHERE id = $1 AND state <> 'deleted'")
+        CM_TENANT_PURGED(OR_LEFT)
                         /* clang-format on */
                         "), left_over (checks, n) AS (SELECT jsonb_object_agg(place, n), sum(n) "
                         "FROM found)"

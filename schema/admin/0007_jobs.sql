@@ -60,6 +60,7 @@ CREATE TABLE @schema@.job_run_tenants (
     error_message text NOT NULL DEFAULT '',
     PRIMARY KEY (run_id, tenant)
 );
+CREATE INDEX job_run_tenants_tenant ON @schema@.job_run_tenants (tenant); -- for the deletion of a tenant
 
 -- How far a job came with a tenant, in the job's own words; it outlives the run.
 CREATE TABLE @schema@.job_checkpoints (

@@ -309,6 +309,33 @@ Test(command, an_address_without_port_is_a_fault_of_the_configuration)
                  "nothing for none");
 }
 
+Test(command, what_a_reference_of_the_dashboard_needs_must_be_given)
+{
+    expect_fault("dashboard_job.reference=query",
+                 "dashboard_job.reference_query is not set, and dashboard_job.reference (flag) "
+                 "needs it; give a query for tenant, devices, checksum and counted_at");
+}
+
+Test(command, a_file_of_counts_without_its_path_is_a_fault_of_the_configuration)
+{
+    expect_fault("dashboard_job.reference=file",
+                 "dashboard_job.reference_path is not set, and dashboard_job.reference (flag) "
+                 "needs it; give the path of a file of counts");
+}
+
+Test(command, the_uri_of_a_reference_that_is_none_is_told_without_it)
+{
+    expect_fault("dashboard_job.reference_uri=foo://:secret@",
+                 "dashboard_job.reference_uri (flag) is no connection string; write "
+                 "postgresql://user@host:5432/database, or host=... dbname=...");
+}
+
+Test(command, the_days_of_the_history_outlive_its_runs)
+{
+    expect_fault("dashboard_job.keep_days=7",
+                 "dashboard_job.keep_days (flag) must not be below dashboard_job.keep_runs_days");
+}
+
 Test(command, a_role_prefix_that_names_no_role_is_a_fault_of_the_configuration)
 {
     expect_fault(

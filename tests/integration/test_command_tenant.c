@@ -206,7 +206,7 @@ Test(tenant_commands, the_certificate_tells_what_was_deleted_and_where_the_log_h
     cr_expect(
         eq(i64, json_integer_value(json_object_get(json_object_get(made, "rows"), "devices")), 2));
     const json_t *left = json_object_get(json_object_get(made, "left"), "found_by_place");
-    cr_expect(eq(sz, json_object_size(left), 10));
+    cr_expect(eq(sz, json_object_size(left), 16));
     const json_t *audit = json_object_get(made, "audit");
     static const char *const actions[] = {"deletion-requested", "deletion-dropped",
                                           "deletion-verified"};

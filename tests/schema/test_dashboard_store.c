@@ -133,6 +133,46 @@ Test(dashboard_store, a_second_run_costs_the_same_queries_one_a_tenant)
     tear_down(&world);
 }
 
+Test(dashboard_store, tenants_are_counted_before_they_are_measured)
+{
+    dashboard_world_t world = {0};
+    cm_dashboard_census_t census;
+    set_up(&world);
+    cm_test_tenant(world.other, "b");
+    cm_test_tenant(world.other, "c");
+    cm_sync_reference_t references[] = {{.tenant = "a", .devices = 1},
+                                        {.tenant = "b", .devices = 0},
+                                        {.tenant = "c", .devices = 0, .counted_ms = 1000}};
+    DOES(cm_dashboard_reference_put(world.store, references, 3, &world.base.err));
+    run_all(&world);
+    DOES(cm_dashboard_census(world.store, "b", &census, &world.base.err));
+    cr_expect(eq(i64, census.tenants, 3));
+    cr_expect(eq(i64, census.before, 2));
+    cr_expect(eq(i64, census.drifting, 1));
+    cr_expect(eq(i64, census.stale, 1));
+    tear_down(&world);
+}
+
+Test(dashboard_store, one_tenant_alone_can_be_asked_for)
+{
+    dashboard_world_t world = {0};
+    cm_dashboard_census_t census;
+    cm_dashboard_tenant_t *tenants = NULL;
+    size_t count = 0;
+    set_up(&world);
+    cm_test_tenant(world.other, "b");
+    world.options.only = "b";
+    open_store(&world);
+    DOES(cm_dashboard_begin(world.store, &world.base.pg, 1, &world.base.err));
+    DOES(cm_dashboard_tenants(world.store, "", 10, &tenants, &count, &world.base.err));
+    cr_assert(eq(sz, count, 1));
+    cr_expect(eq(str, tenants[0].id, "b"));
+    free(tenants);
+    DOES(cm_dashboard_census(world.store, "", &census, &world.base.err));
+    cr_expect(eq(i64, census.tenants, 1));
+    tear_down(&world);
+}
+
 Test(dashboard_store, what_was_measured_is_committed_in_portions)
 {
     dashboard_world_t world = {0};

@@ -453,7 +453,10 @@ Test(tenant_deletion, default_privileges_in_the_schema_go_with_it)
                                           " ORDER BY key) FROM " CM_TEST_ADMIN
                                           ".tenant_deletions, jsonb_each(checks)");
     cr_expect(eq(str, checks,
-                 "dead_letters 0, pg_class 0, pg_default_acl 0, pg_depend 0, pg_namespace 0,"
+                 "dashboard_sync_reference 0, dashboard_tenant_metrics 0,"
+                 " dashboard_tenant_metrics_history 0, dead_letters 0, job_checkpoints 0,"
+                 " job_run_tenants 0, orphan_rules 0,"
+                 " pg_class 0, pg_default_acl 0, pg_depend 0, pg_namespace 0,"
                  " pg_proc 0, pg_shdepend 0, pg_type 0, push_brakes 0, tenants 0"));
     tear_down(&world);
 }

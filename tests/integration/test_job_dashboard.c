@@ -1,0 +1,526 @@
+/* The dashboard job as its runner calls it, on a real server: the test plays the runner. */
+#include "actors/job_dashboard.h"
+#include "schema/tenant_schema.h"
+#include "schema/tenant_state.h"
+#include "tests/schema/role_case.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+TestSuite(job_dashboard, .timeout = 120, .fini = cm_test_database_drop);
+
+#define ADMIN   CM_TEST_ADMIN
+#define METRICS CM_TEST_ADMIN ".dashboard_tenant_metrics"
+
+enum { LEASE_MS = 3600 * 1000, LOCK_MS = 100 };
+
+typedef struct {
+    char uri[CM_TEST_URI_MAX];
+    cm_pg_t *pg, *other; /* of the run; for looking */
+    cm_options_t options;
+    cm_lease_t lease;
+    cm_buffer_t summary;
+    cm_batch_run_t run;
+    cm_error_t err;
+    void (*on_show)(void *world, const cm_batch_progress_t *progress); /* NULL: nothing */
+    int shows;
+    bool stop;
+} world_t;
+
+#define GOOD(call) cr_assert(eq(int, (call), CM_OK), "%s %s", world.err.code, world.err.message)
+#define ROWS(text, ...)                                                                            \
+    do {                                                                                           \
+        CM_CLEANUP(cm_free) char *rows_ = cm_test_rows(world.other, __VA_ARGS__);                  \
+        cr_expect(eq(str, rows_, text));                                                           \
+    } while (0)
+
+static bool is_stopped(void *ctx)
+{
+    return ((world_t *)ctx)->stop;
+}
+
+static void show(void *ctx, const cm_batch_progress_t *progress)
+{
+    world_t *self = ctx;
+    self->shows++;
+    if (self->on_show)
+        self->on_show(self, progress);
+}
+
+static void take_lease(world_t *self)
+{
+    bool acquired = false;
+    cm_test_sql(self->other, "UPDATE " ADMIN ".leases SET expires_at = clock_timestamp()");
+    if (cm_lease_acquire(self->pg, ADMIN, "dashboard", "a test", LEASE_MS, &acquired, &self->lease,
+                         &self->err) != CM_OK ||
+        !acquired)
+        cr_fatal("lease: %s", self->err.message);
+}
+
+static void begin_run(world_t *self, int64_t tick_ms)
+{
+    bool begun = false;
+    cm_buffer_clear(&self->summary);
+    self->run.progress = (cm_batch_progress_t){0};
+    self->run.resumed = false;
+    if (cm_job_run_begin(self->pg, ADMIN, &self->lease, CM_RUN_SCHEDULED, tick_ms, &begun,
+                         &self->run.run_id, &self->err) != CM_OK ||
+        !begun)
+        cr_fatal("begin: %s", self->err.message);
+}
+
+static void end_run(world_t *self)
+{
+    cr_assert(eq(int,
+                 cm_job_run_finish(self->pg, ADMIN, &self->lease, self->run.run_id, CM_RUN_DONE,
+                                   NULL, NULL, &self->err),
+                 CM_OK));
+}
+
+static void resume_run(world_t *self)
+{
+    self->run.progress = (cm_batch_progress_t){0};
+    self->run.resumed = true;
+    cr_assert(eq(int,
+                 cm_job_run_resume(self->pg, ADMIN, &self->lease, self->run.run_id, &self->err),
+                 CM_OK));
+}
+
+/* With tenants a and b, of 3 and 2 devices, and a run that was begun. */
+static void world_open_on(world_t *self)
+{
+    self->other = cm_test_connect(self->uri);
+    self->options.postgres.admin_schema = ADMIN;
+    self->options.postgres.lock_timeout_ms = LOCK_MS;
+    self->options.dashboard_job.tenant_timeout_ms = 60000;
+    self->options.dashboard_job.reference_max_age_hours = 24;
+    self->options.dashboard_job.reference_uri = "";
+    self->run = (cm_batch_run_t){.options = &self->options,
+                                 .name = "job/dashboard",
+                                 .pg = self->pg,
+                                 .lease = &self->lease,
+                                 .summary = &self->summary,
+                                 .stopped = is_stopped,
+                                 .show = show,
+                                 .ctx = self};
+    if (cm_job_register(self->pg, ADMIN, "dashboard", &self->err) != CM_OK)
+        cr_fatal("job: %s", self->err.message);
+    take_lease(self);
+    begin_run(self, 1000);
+}
+
+static void put_devices(world_t *self, const char *tenant, int count)
+{
+    cm_test_sql(self->other,
+                "INSERT INTO tenant_%s.devices (application_code, client_id, device_at)"
+                " SELECT 'app', 'c' || i, now() FROM generate_series(1, %d) AS i",
+                tenant, count);
+}
+
+static void world_open(world_t *self)
+{
+    self->pg = cm_test_admin(self->uri);
+    self->options.postgres.uri = self->uri;
+    cm_test_tenant(self->pg, "a");
+    cm_test_tenant(self->pg, "b");
+    world_open_on(self);
+    put_devices(self, "a", 3);
+    put_devices(self, "b", 2);
+}
+
+static void world_close(world_t *self)
+{
+    cm_buffer_destroy(&self->summary);
+    cm_pg_destroy(&self->other);
+    cm_pg_destroy(&self->pg);
+}
+
+static double in_summary(world_t *self, const char *key)
+{
+    json_error_t error;
+    json_t *root = json_loads(cm_buffer_text(&self->summary), JSON_REJECT_DUPLICATES, &error);
+    cr_assert(ne(ptr, root, NULL), "%s", error.text);
+    double value = json_number_value(json_object_get(root, key));
+    bool is_there = json_is_number(json_object_get(root, key));
+    cr_expect(is_there, "%s", key);
+    json_decref(root);
+    return value;
+}
+
+#define SUMMARY(key, value) cr_expect(eq(dbl, in_summary(&world, key), value), "%s", key)
+
+/* ---- a run ---------------------------------------------------------------------------------- */
+
+Test(job_dashboard, every_tenant_is_counted_and_the_summary_tells_of_all)
+{
+    world_t world = {0};
+    world_open(&world);
+    GOOD(cm_job_dashboard(&world.run, &world.err));
+    ROWS("a|3\nb|2", "SELECT tenant, devices FROM " METRICS " ORDER BY tenant");
+    ROWS("4", "SELECT count(*) FROM " METRICS "_history");
+    SUMMARY("tenants", 2);
+    SUMMARY("devices", 5);
+    SUMMARY("failed", 0);
+    SUMMARY("created", 0);
+    cr_expect(gt(dbl, in_summary(&world, "seconds_per_tenant"), 0));
+    cr_expect(eq(u64, world.run.progress.total, 2));
+    cr_expect(eq(u64, world.run.progress.done, 2));
+    cr_expect(eq(u64, world.run.progress.rows, 5));
+    ROWS("", "SELECT tenant FROM " ADMIN ".job_run_tenants");
+    ROWS("", "SELECT tenant FROM " ADMIN ".job_checkpoints");
+    world_close(&world);
+}
+
+Test(job_dashboard, a_second_run_costs_the_same)
+{
+    world_t world = {0};
+    world_open(&world);
+    GOOD(cm_job_dashboard(&world.run, &world.err));
+    double first = in_summary(&world, "statements");
+    end_run(&world);
+    begin_run(&world, 2000);
+    GOOD(cm_job_dashboard(&world.run, &world.err));
+    SUMMARY("statements", first);
+    world_close(&world);
+}
+
+Test(job_dashboard, one_tenant_is_counted_alone_and_an_unknown_one_is_told)
+{
+    world_t world = {0};
+    world_open(&world);
+    world.run.tenant = "b";
+    GOOD(cm_job_dashboard(&world.run, &world.err));
+    ROWS("a|-\nb|2", "SELECT tenant, CASE WHEN collected_at IS NOT NULL THEN devices END"
+                     " FROM " METRICS " ORDER BY tenant");
+    cr_expect(eq(u64, world.run.progress.total, 1));
+    world.run.tenant = "nobody";
+    cr_expect(eq(int, cm_job_dashboard(&world.run, &world.err), CM_PERMANENT));
+    cr_expect(eq(str, world.err.code, "tenant-missing"));
+    world_close(&world);
+}
+
+Test(job_dashboard, whoever_lost_the_lease_writes_nothing)
+{
+    world_t world = {0};
+    world_open(&world);
+    cm_lease_t former = world.lease;
+    take_lease(&world);
+    world.run.lease = &former;
+    cr_expect(eq(int, cm_job_dashboard(&world.run, &world.err), CM_PERMANENT));
+    cr_expect(eq(str, world.err.code, "lease-lost"));
+    ROWS("", "SELECT tenant FROM " METRICS);
+    world_close(&world);
+}
+
+/* ---- tenants without tables ----------------------------------------------------------------- */
+
+Test(job_dashboard, missing_schemas_of_active_tenants_are_created_and_others_are_not)
+{
+    world_t world = {0};
+    world_open(&world);
+    cm_tenant_change_t change;
+    cm_test_tenant(world.other, "gone");
+    cm_test_tenant(world.other, "resting");
+    cm_test_delete(world.other, "gone", 2000);
+    GOOD(cm_tenant_suspend(world.other, ADMIN, "resting", NULL, &change, &world.err));
+    cm_test_sql(world.other, "DROP SCHEMA tenant_b CASCADE");
+    cm_test_sql(world.other, "DROP SCHEMA tenant_resting CASCADE");
+    GOOD(cm_job_dashboard(&world.run, &world.err));
+    ROWS("tenant_a\ntenant_b",
+         "SELECT nspname FROM pg_namespace WHERE nspname LIKE 'tenant\\_%%' ORDER BY 1");
+    ROWS("a||3\nb||0\nresting|schema-missing|0",
+         "SELECT tenant, problem, devices FROM " METRICS " ORDER BY tenant");
+    ROWS("a|active|1\nb|active|1\ngone|deleted|1\nresting|suspended|1",
+         "SELECT id, state, generation FROM " ADMIN ".tenants ORDER BY id");
+    ROWS("b|done|true|\nresting|failed|-|tables-missing",
+         "SELECT tenant, state, detail->>'created', error_code"
+         " FROM " ADMIN ".job_run_tenants ORDER BY tenant");
+    SUMMARY("created", 1);
+    SUMMARY("failed", 1);
+    SUMMARY("tenants", 2);
+    world_close(&world);
+}
+
+static void drop_b(void *ctx, const cm_batch_progress_t *progress)
+{
+    world_t *self = ctx;
+    if (progress->total == 2 && progress->done == 0) /* the catalog was read */
+        cm_test_sql(self->other, "DROP SCHEMA IF EXISTS tenant_b CASCADE");
+}
+
+Test(job_dashboard, a_schema_lost_after_the_catalog_was_read_is_created_too)
+{
+    world_t world = {0};
+    world_open(&world);
+    world.on_show = drop_b;
+    GOOD(cm_job_dashboard(&world.run, &world.err));
+    ROWS("a||3\nb||0", "SELECT tenant, problem, devices FROM " METRICS " ORDER BY tenant");
+    SUMMARY("created", 1);
+    SUMMARY("failed", 0);
+    world_close(&world);
+}
+
+static void delete_b(void *ctx, const cm_batch_progress_t *progress)
+{
+    world_t *self = ctx;
+    if (progress->total == 2 && progress->done == 1) /* it is in the page */
+        cm_test_delete(self->other, "b", 2000);
+}
+
+Test(job_dashboard, a_tenant_deleted_meanwhile_is_no_failure_and_leaves_nothing)
+{
+    world_t world = {0};
+    world_open(&world);
+    world.on_show = delete_b;
+    GOOD(cm_job_dashboard(&world.run, &world.err));
+    ROWS("a", "SELECT tenant FROM " METRICS);
+    ROWS("0", "SELECT count(*) FROM " METRICS "_history WHERE tenant = 'b'");
+    ROWS("0", "SELECT count(*) FROM pg_namespace WHERE nspname = 'tenant_b'");
+    SUMMARY("gone", 1);
+    SUMMARY("failed", 0);
+    cr_expect(eq(u64, world.run.progress.done, 2));
+    world_close(&world);
+}
+
+Test(job_dashboard, a_table_that_only_a_person_can_mend_is_a_failure)
+{
+    world_t world = {0};
+    world_open(&world);
+    cm_test_sql(world.other, "DROP TABLE tenant_b.devices");
+    GOOD(cm_job_dashboard(&world.run, &world.err));
+    ROWS("b|tables-missing", "SELECT tenant, problem FROM " METRICS " WHERE problem <> ''");
+    ROWS("b|failed|2|tables-missing",
+         "SELECT tenant, state, attempts, error_code FROM " ADMIN ".job_run_tenants");
+    cr_expect(eq(u64, world.run.progress.failed, 1));
+    cr_expect(eq(u64, world.run.progress.done, 2));
+    world_close(&world);
+}
+
+/* ---- failed tenants ------------------------------------------------------------------------- */
+
+static void lock_a(world_t *self, cm_pg_t **ret_holder)
+{
+    *ret_holder = cm_test_connect(self->uri);
+    cm_test_sql(*ret_holder, "BEGIN");
+    cm_test_sql(*ret_holder, "LOCK TABLE tenant_a.devices");
+}
+
+static cm_pg_t *holder;
+
+static void release_at_the_end(void *ctx, const cm_batch_progress_t *progress)
+{
+    (void)ctx;
+    if (progress->total == 2 && progress->done == 2)
+        cm_pg_destroy(&holder);
+}
+
+Test(job_dashboard, a_locked_tenant_is_counted_after_the_pass)
+{
+    world_t world = {0};
+    world_open(&world);
+    lock_a(&world, &holder);
+    world.on_show = release_at_the_end;
+    GOOD(cm_job_dashboard(&world.run, &world.err));
+    ROWS("a|3\nb|2", "SELECT tenant, devices FROM " METRICS " ORDER BY tenant");
+    ROWS("a|done|2|", "SELECT tenant, state, attempts, error_code FROM " ADMIN ".job_run_tenants");
+    SUMMARY("failed", 0);
+    cr_expect(eq(u64, world.run.progress.done, 2));
+    cr_expect(eq(u64, world.run.progress.failed, 0));
+    world_close(&world);
+}
+
+Test(job_dashboard, one_that_stays_locked_fails_and_holds_up_no_other)
+{
+    world_t world = {0};
+    world_open(&world);
+    lock_a(&world, &holder);
+    GOOD(cm_job_dashboard(&world.run, &world.err));
+    cm_pg_destroy(&holder);
+    ROWS("b", "SELECT tenant FROM " METRICS " WHERE collected_at IS NOT NULL");
+    ROWS("a|failed|2|55P03",
+         "SELECT tenant, state, attempts, error_code FROM " ADMIN ".job_run_tenants");
+    SUMMARY("failed", 1);
+    cr_expect(eq(u64, world.run.progress.done, 2));
+    cr_expect(eq(u64, world.run.progress.failed, 1));
+    world_close(&world);
+}
+
+/* ---- stopped and resumed -------------------------------------------------------------------- */
+
+enum { MANY = 150 };
+
+static void stop_at_120(void *ctx, const cm_batch_progress_t *progress)
+{
+    ((world_t *)ctx)->stop = progress->done == 120;
+}
+
+static void make_many(world_t *self)
+{
+    for (int i = 0; i < MANY; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "t%03d", i);
+        cm_test_tenant(self->other, id);
+    }
+}
+
+static void note_backend(void *ctx, const cm_batch_progress_t *progress)
+{
+    world_t *self = ctx;
+    if (progress->done % 50 == 0)
+        cm_test_sql(self->other,
+                    "INSERT INTO public.backends SELECT pid FROM pg_stat_activity WHERE"
+                    " application_name = 'job/dashboard' AND datname = current_database()"
+                    " ON CONFLICT DO NOTHING");
+}
+
+Test(job_dashboard, its_connection_is_made_anew_after_so_many_tenants)
+{
+    world_t world = {0};
+    world_open(&world);
+    make_many(&world);
+    cm_test_sql(world.other, "CREATE TABLE public.backends (pid integer PRIMARY KEY)");
+    world.options.postgres.recycle_tenants = 100;
+    world.on_show = note_backend;
+    GOOD(cm_job_dashboard(&world.run, &world.err));
+    SUMMARY("tenants", MANY + 2);
+    ROWS("2", "SELECT count(*) FROM public.backends");
+    world_close(&world);
+}
+
+Test(job_dashboard, a_run_that_was_stopped_goes_on_behind_its_last_commit)
+{
+    world_t world = {0};
+    world_open(&world);
+    make_many(&world);
+    lock_a(&world, &holder);
+    world.on_show = stop_at_120;
+    cr_expect(eq(int, cm_job_dashboard(&world.run, &world.err), CM_CANCELLED));
+    ROWS("99", "SELECT count(*) FROM " METRICS " WHERE collected_at IS NOT NULL");
+    ROWS("a|failed", "SELECT tenant, state FROM " ADMIN ".job_run_tenants");
+
+    cm_pg_destroy(&holder);
+    world.stop = false;
+    world.on_show = NULL;
+    resume_run(&world);
+    GOOD(cm_job_dashboard(&world.run, &world.err));
+    ROWS("152", "SELECT count(*) FROM " METRICS " WHERE collected_at IS NOT NULL");
+    ROWS("a|done|2", "SELECT tenant, state, attempts FROM " ADMIN ".job_run_tenants");
+    ROWS("", "SELECT tenant FROM " ADMIN ".job_checkpoints");
+    SUMMARY("tenants", 53); /* 52 behind the commit of 100, and a */
+    cr_expect(eq(u64, world.run.progress.total, 152));
+    cr_expect(eq(u64, world.run.progress.done, 152));
+    cr_expect(eq(u64, world.run.progress.failed, 0));
+    world_close(&world);
+}
+
+Test(job_dashboard, the_checkpoint_of_another_run_counts_for_nothing)
+{
+    world_t world = {0};
+    world_open(&world);
+    cm_test_sql(world.other, "INSERT INTO " ADMIN ".job_checkpoints"
+                             " VALUES ('dashboard', '', '999 zzz', now())");
+    resume_run(&world);
+    GOOD(cm_job_dashboard(&world.run, &world.err));
+    SUMMARY("tenants", 2);
+    world_close(&world);
+}
+
+/* ---- the publisher's counts ----------------------------------------------------------------- */
+
+#define SYNC "SELECT tenant, sync_state, sync_drift FROM " METRICS " ORDER BY tenant"
+
+Test(job_dashboard, counts_that_the_publisher_writes_are_used)
+{
+    world_t world = {0};
+    world_open(&world);
+    cm_test_sql(world.other,
+                "INSERT INTO " ADMIN ".dashboard_sync_reference VALUES ('a', 3), ('b', 4)");
+    GOOD(cm_job_dashboard(&world.run, &world.err));
+    ROWS("a|match|0\nb|drift|-2", SYNC);
+    SUMMARY("drifting", 1);
+    SUMMARY("references", 0);
+    world_close(&world);
+}
+
+Test(job_dashboard, counts_come_from_a_query_here_or_elsewhere)
+{
+    world_t world = {0};
+    char elsewhere[CM_TEST_URI_MAX];
+    world_open(&world);
+    world.options.dashboard_job.reference = CM_REFERENCE_QUERY;
+    world.options.dashboard_job.reference_query = "SELECT id, 3, NULL, NULL FROM " ADMIN ".tenants";
+    GOOD(cm_job_dashboard(&world.run, &world.err));
+    ROWS("a|match|0\nb|drift|-1", SYNC);
+    SUMMARY("references", 2);
+
+    cm_test_database(elsewhere);
+    cm_pg_t *publisher = cm_test_connect(elsewhere);
+    cm_test_sql(publisher, "CREATE TABLE public.counts AS SELECT 'b' AS t, 2 AS n");
+    cm_pg_destroy(&publisher);
+    world.options.dashboard_job.reference_uri = elsewhere;
+    world.options.dashboard_job.reference_query = "SELECT t, n, NULL, now() FROM public.counts";
+    cm_buffer_clear(&world.summary);
+    GOOD(cm_job_dashboard(&world.run, &world.err));
+    ROWS("a|match|0\nb|match|0", SYNC);
+    SUMMARY("references", 1);
+    world_close(&world);
+}
+
+Test(job_dashboard, counts_come_from_a_file)
+{
+    world_t world = {0};
+    char path[] = "/tmp/counts-XXXXXX";
+    world_open(&world);
+    FILE *file = fdopen(mkstemp(path), "w");
+    fprintf(file, "tenant,devices\na,3\nb,1\n");
+    fclose(file);
+    world.options.dashboard_job.reference = CM_REFERENCE_FILE;
+    world.options.dashboard_job.reference_path = path;
+    GOOD(cm_job_dashboard(&world.run, &world.err));
+    unlink(path);
+    ROWS("a|match|0\nb|drift|1", SYNC);
+    world_close(&world);
+}
+
+Test(job_dashboard, without_the_counts_all_is_counted_and_then_the_run_fails)
+{
+    world_t world = {0};
+    world_open(&world);
+    world.options.dashboard_job.reference = CM_REFERENCE_QUERY;
+    world.options.dashboard_job.reference_query = "SELECT nothing FROM nowhere";
+    cr_expect(eq(int, cm_job_dashboard(&world.run, &world.err), CM_PERMANENT));
+    cr_expect(eq(str, world.err.code, "sync-query"));
+    ROWS("a|3\nb|2", "SELECT tenant, devices FROM " METRICS " ORDER BY tenant");
+    SUMMARY("tenants", 2);
+    world.options.dashboard_job.reference_uri = "host=/nonexistent";
+    cr_expect(eq(int, cm_job_dashboard(&world.run, &world.err), CM_PERMANENT));
+    world_close(&world);
+}
+
+/* ---- roles ---------------------------------------------------------------------------------- */
+
+Test(job_dashboard, under_its_role_it_counts_and_creates)
+{
+    role_world_t roles;
+    world_t world = {0};
+    role_world_open(&roles);
+    cm_test_tenant(roles.pg, "a");
+    cm_test_tenant(roles.pg, "b");
+    role_prepare_all(&roles, roles.pg);
+    cm_test_sql(roles.pg, "DROP SCHEMA tenant_b CASCADE");
+    memcpy(world.uri, roles.uri, sizeof world.uri);
+    world.options.postgres.uri = roles.login_uri;
+    world.options.postgres.roles = true;
+    world.options.postgres.role_prefix = roles.prefix;
+    world.pg = role_session(&roles, CM_ROLE_DASH);
+    world_open_on(&world);
+    put_devices(&world, "a", 3);
+    GOOD(cm_job_dashboard(&world.run, &world.err));
+    ROWS("a||3\nb||0", "SELECT tenant, problem, devices FROM " METRICS " ORDER BY tenant");
+    SUMMARY("created", 1);
+    SUMMARY("failed", 0);
+    cr_expect(eq(i64, role_outside(&roles), 0));
+    world_close(&world);
+    role_world_close(&roles);
+}

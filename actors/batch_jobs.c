@@ -7,6 +7,7 @@
 
 const cm_batch_job_t cm_batch_jobs[] = {
     {"dashboard", "count the devices of every tenant, for people and Grafana", "devices counted",
-     offsetof(cm_options_t, dashboard_job.schedule), CM_ROLE_DASH, false, cm_job_dashboard},
+     "dashboard_job", offsetof(cm_options_t, dashboard_job.schedule), CM_ROLE_DASH, false,
+     cm_job_dashboard},
 };
 const size_t cm_batch_job_count = CM_LENGTH(cm_batch_jobs);

@@ -14,6 +14,18 @@ typedef enum { CM_BROKER_REDIS, CM_BROKER_PUBSUB } cm_broker_kind_t;
 /* Whose verdicts are consumed, and the choices of push_token_status.type in that order. */
 typedef enum { CM_PUSH_TYPE_PUSH, CM_PUSH_TYPE_WEB, CM_PUSH_TYPE_BOTH } cm_push_type_t;
 #define CM_PUSH_TYPES "push|web|both"
+/* The choices of contact_job.source and contact_job.queries, in that order. */
+typedef enum {
+    CM_CONTACT_JOB_NONE,
+    CM_CONTACT_JOB_BIGQUERY,
+    CM_CONTACT_JOB_POSTGRES,
+    CM_CONTACT_JOB_FILE
+} cm_contact_job_source_t;
+typedef enum {
+    CM_CONTACT_JOB_AUTO,
+    CM_CONTACT_JOB_ONE,
+    CM_CONTACT_JOB_EACH
+} cm_contact_job_queries_t;
 
 typedef struct {
     struct {
@@ -63,6 +75,14 @@ typedef struct {
         int64_t sweep_minutes;
     } erasure;
     struct {
+        int source, queries; /* cm_contact_job_source_t, cm_contact_job_queries_t */
+        const char *query, *path, *postgres_uri;
+        const char *project, *location, *endpoint; /* of BigQuery */
+        int64_t maximum_bytes_billed, page_size, rate, malformed_max;
+        int64_t overlap_minutes, lag_hours;
+        int64_t retries, retry_ms, timeout_ms, give_up_ms;
+    } contact_job;
+    struct {
         const char *listen;
         int64_t beat_timeout_ms;
     } monitor;
@@ -77,7 +97,8 @@ extern const size_t cm_options_alias_count;
 
 /* Checks that go beyond one key: retry.windows_ms has five entries, broker.lease_ms is longer than
  * broker.poll_ms, the URIs and the address can be read, audit.key and erasure.key are empty or long
- * enough. CM_MISCONFIGURED naming the key and its origin. */
+ * enough, the source of contact_job has what it needs. CM_MISCONFIGURED naming the key and its
+ * origin. */
 cm_status_t cm_options_check(const cm_config_t *config, cm_error_t *err);
 void cm_options_retry_policy(const cm_options_t *options, cm_retry_policy_t *ret_policy);
 /* Connection options for an actor; application_name is borrowed. */

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { LIST_PAGE = 1000, ARENA_BYTES = 64 << 10 };
+enum { LIST_PAGE = 1000, ARENA_BYTES = 64 << 10, NO_RUN = -1 };
 
 static const cm_contact_counts_t no_counts = {.billed = CM_CONTACT_MS_NONE};
 
@@ -26,7 +26,8 @@ void cm_contact_mark_set_source(cm_contact_mark_t *self, const char *checkpoint)
 void cm_contact_mark_begin(cm_contact_mark_t *self, int64_t run_id, int64_t since_ms)
 {
     cm_contact_mark_set_source(self, NULL);
-    self->pass = self->counted_run = run_id;
+    self->pass = run_id ? run_id : NO_RUN;
+    self->counted_run = run_id;
     self->since_ms = since_ms;
     self->newest_ms = CM_CONTACT_MS_NONE;
     self->counts = no_counts;

@@ -32,8 +32,9 @@ typedef struct {
     int64_t generation;
     int64_t watermark_ms; /* CM_CONTACT_MS_NONE: from the first; of the whole: the newest of all */
     int64_t done_run;     /* that took it to its end last */
-    int64_t pass; /* the run that began the pass which is not at its end; 0 = there is none */
-    int64_t counted_run;         /* whose counts these are */
+    int64_t pass;         /* the run that began the pass which is not at its end; 0 = there is
+                           * none, below: a run without history */
+    int64_t counted_run;  /* whose counts these are */
     int64_t since_ms, newest_ms; /* of the pass; newest: CM_CONTACT_MS_NONE = nothing came yet */
     cm_contact_counts_t counts;
     char *source;        /* its checkpoint, owned; NULL = begin the pass from its first contact */
@@ -60,7 +61,7 @@ cm_status_t cm_contact_marks_save(cm_contact_marks_t *self, cm_pg_t *pg, const c
                                   const cm_lease_t *lease, cm_error_t *err);
 
 void cm_contact_mark_set_source(cm_contact_mark_t *self, const char *checkpoint); /* NULL: none */
-/* A pass of this run begins, from since_ms on. */
+/* A pass of this run (0: one without history) begins, from since_ms on. */
 void cm_contact_mark_begin(cm_contact_mark_t *self, int64_t run_id, int64_t since_ms);
 /* The pass goes on in this run: a later one counts anew. */
 void cm_contact_mark_go_on(cm_contact_mark_t *self, int64_t run_id);

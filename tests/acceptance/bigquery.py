@@ -53,9 +53,10 @@ class Server:
     def fault(self, **asked):
         self.control("POST", "fault", asked)
 
-    def hits(self):
-        """Of all faults in force."""
-        return sum(fault["hits"] for fault in self.control("GET", "fault")["faults"])
+    def met(self, number):
+        """Whether each of so many faults has struck; one that is used up is not in force any more."""
+        left = self.control("GET", "fault")["faults"]
+        return len(left) < number or all(fault["hits"] for fault in left)
 
     def mend(self):
         self.control("DELETE", "fault")

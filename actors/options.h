@@ -27,6 +27,13 @@ typedef enum {
     CM_CONTACT_JOB_EACH
 } cm_contact_job_queries_t;
 
+typedef struct {      /* when a job runs; proto/schedule.h tells what these mean */
+    const char *cron; /* "": only when asked for */
+    const char *time_zone;
+    int missed; /* cm_missed_policy_t, and its choices in that order */
+    int64_t missed_max, grace_seconds, jitter_seconds, attempts;
+} cm_job_schedule_options_t;
+
 typedef struct {
     struct {
         const char *uri, *admin_schema;
@@ -75,6 +82,11 @@ typedef struct {
         int64_t sweep_minutes;
     } erasure;
     struct {
+        bool enabled;
+        int64_t poll_seconds, lease_seconds, keep_runs_days;
+    } scheduler;
+    struct {
+        cm_job_schedule_options_t schedule;
         int source, queries; /* cm_contact_job_source_t, cm_contact_job_queries_t */
         const char *query, *path, *postgres_uri;
         const char *project, *location, *endpoint; /* of BigQuery */
@@ -82,6 +94,12 @@ typedef struct {
         int64_t overlap_minutes, lag_hours;
         int64_t retries, retry_ms, timeout_ms, give_up_ms;
     } contact_job;
+    struct {
+        cm_job_schedule_options_t schedule;
+    } orphan_job;
+    struct {
+        cm_job_schedule_options_t schedule;
+    } dashboard_job;
     struct {
         const char *listen;
         int64_t beat_timeout_ms;
@@ -97,8 +115,9 @@ extern const size_t cm_options_alias_count;
 
 /* Checks that go beyond one key: retry.windows_ms has five entries, broker.lease_ms is longer than
  * broker.poll_ms, the URIs and the address can be read, audit.key and erasure.key are empty or long
- * enough, the source of contact_job has what it needs. CM_MISCONFIGURED naming the key and its
- * origin. */
+ * enough, schedules and time zones of jobs are good ones, the source of contact_job has what it
+ * needs. CM_MISCONFIGURED naming the key and its origin. Time zones are opened: before other
+ * threads start. */
 cm_status_t cm_options_check(const cm_config_t *config, cm_error_t *err);
 void cm_options_retry_policy(const cm_options_t *options, cm_retry_policy_t *ret_policy);
 /* Connection options for an actor; application_name is borrowed. */

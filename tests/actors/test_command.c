@@ -240,9 +240,10 @@ Test(command, a_wrong_time_is_told_with_right_ones)
 
 Test(command, an_unknown_subworker_is_told_with_the_known_ones)
 {
-    expect_refused("run writer wrter", " run: there is no sub-worker \"wrter\"; give writer, "
-                                       "republisher, push-token-status, tenant-activator, "
-                                       "account-deletion, contact-deletion, dead-letter");
+    expect_refused("run writer wrter",
+                   " run: there is no sub-worker \"wrter\"; give writer, "
+                   "republisher, push-token-status, tenant-activator, "
+                   "account-deletion, contact-deletion, dead-letter, scheduler");
 }
 
 Test(command, a_subworker_named_twice_is_refused)
@@ -314,6 +315,19 @@ Test(command, a_role_prefix_that_names_no_role_is_a_fault_of_the_configuration)
         "postgres.role_prefix=My-App",
         "postgres.role_prefix (flag) is \"My-App\"; give lower-case letters, digits and _, "
         "a letter first, not pg_");
+}
+
+Test(command, a_schedule_that_is_none_is_a_fault_of_the_configuration)
+{
+    expect_fault("orphan_job.schedule=@never",
+                 "orphan_job.schedule (flag): expected five fields: minute hour day-of-month month "
+                 "day-of-week, or @hourly, @daily, @weekly, @monthly, @yearly");
+}
+
+Test(command, a_time_zone_that_is_none_is_a_fault_of_the_configuration)
+{
+    expect_fault("contact_job.time_zone=Berlin", "contact_job.time_zone (flag): a time zone is UTC "
+                                                 "or a name as Europe/Berlin");
 }
 
 Test(command, checking_a_configuration_with_roles_tells_who_looks_for_them)

@@ -318,7 +318,7 @@ static bool find_settled(job_t *self)
         marks->customers[i].settled = is_done && !self->pass.asks_once;
         run->progress.done += is_whole || marks->customers[i].settled;
     }
-    run->progress.rows = run->dry_run ? 0 : (uint64_t)counts_of(self).published;
+    run->progress.rows = run->run_id ? (uint64_t)counts_of(self).published : 0;
     cm_batch_show(run);
     return is_whole;
 }

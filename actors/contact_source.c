@@ -48,6 +48,7 @@ cm_status_t cm_contact_source_begin(cm_contact_source_t *self, const char *custo
     self->failure = (cm_error_t){0};
     self->count = 0;
     self->malformed = 0;
+    self->billed = -1;
     self->first_malformed[0] = self->checkpoint[0] = '\0';
     cm_status_t status = cm_contact_check_stop(self, err);
     if (status == CM_OK)
@@ -93,6 +94,11 @@ const char *cm_contact_source_checkpoint(const cm_contact_source_t *self)
 bool cm_contact_source_resumed(const cm_contact_source_t *self)
 {
     return self->resumed;
+}
+
+int64_t cm_contact_source_billed(const cm_contact_source_t *self)
+{
+    return self->billed;
 }
 
 int64_t cm_contact_source_malformed(const cm_contact_source_t *self, const char **ret_first)

@@ -76,6 +76,8 @@ cm_status_t cm_contact_source_next(cm_contact_source_t *self, size_t max,
 const char *cm_contact_source_checkpoint(const cm_contact_source_t *self);
 /* Begun at the checkpoint that was given, rather than from the first contact. */
 bool cm_contact_source_resumed(const cm_contact_source_t *self);
+/* Bytes that what begin has run is billed for; -1: nothing was run, or it is not known. */
+int64_t cm_contact_source_billed(const cm_contact_source_t *self);
 /* Records passed over since begin, and of the first of them, where it stands and what is wrong (""
  * = there is none). */
 int64_t cm_contact_source_malformed(const cm_contact_source_t *self, const char **ret_first);

@@ -104,7 +104,11 @@ static cm_status_t run(driver_t *self, cm_error_t *err)
                                  .parameters = parameters,
                                  .parameter_count = CM_LENGTH(parameters),
                                  .maximum_bytes_billed = source->options.maximum_bytes_billed};
-    return cm_bigquery_run(self->client, &query, err);
+    cm_status_t status = cm_bigquery_run(self->client, &query, err);
+    cm_error_t ignored = {0}; /* the contacts matter, not what they cost */
+    if (status == CM_OK)
+        cm_bigquery_billed(self->client, &self->source->billed, &ignored);
+    return status;
 }
 
 /* CM_OK without source->resumed: there is nothing to go on with. */

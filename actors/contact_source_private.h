@@ -24,7 +24,7 @@ struct cm_contact_source {
     char checkpoint[CM_CONTACT_CHECKPOINT_MAX];
     cm_contact_t *batch;
     size_t count, cap;
-    int64_t malformed;
+    int64_t malformed, billed;
     char first_malformed[CM_ERROR_MESSAGE_MAX];
 };
 

@@ -1,4 +1,5 @@
 #include "actors/options.h"
+#include "actors/contact_job_options.h"
 #include "proto/schedule.h"
 #include "runtime/cleanup.h"
 #include "runtime/redis.h"
@@ -149,6 +150,51 @@ static const cm_config_key_t keys[] = {
     {"erasure.sweep_minutes", CM_CONFIG_INT, AT(erasure.sweep_minutes), "60", 1, 10080, NULL, false,
      "minutes after which the tables of erased contacts are rewritten, so that their bytes are "
      "gone"},
+    {"contact_job.source", CM_CONFIG_CHOICE, AT(contact_job.source), "none", 0, 0,
+     "none|bigquery|postgres|file", false, "where the job contact-deletion finds deleted contacts"},
+    {"contact_job.queries", CM_CONFIG_CHOICE, AT(contact_job.queries), "auto", 0, 0,
+     "auto|one|each", false,
+     "one query for all customers, or one for each; auto: one, with postgres one for each"},
+    {"contact_job.query", CM_CONFIG_TEXT, AT(contact_job.query), NULL, 0, 16384, NULL, false,
+     "of customer_id, contact_id, deleted_at; BigQuery: with @customer (NULL: all) and @since; "
+     "postgres: with $1 and $2"},
+    {"contact_job.path", CM_CONFIG_TEXT, AT(contact_job.path), NULL, 0, 4096, NULL, false,
+     "file of JSON lines or CSV"},
+    {"contact_job.postgres_uri", CM_CONFIG_TEXT, AT(contact_job.postgres_uri), NULL, 0, 2048, NULL,
+     true, "libpq connection URI of the database that the query is for"},
+    {"contact_job.project", CM_CONFIG_TEXT, AT(contact_job.project), NULL, 0, 63, NULL, false,
+     "Google Cloud project that pays for the query; empty: pubsub.project"},
+    {"contact_job.location", CM_CONFIG_TEXT, AT(contact_job.location), NULL, 0, 63, NULL, false,
+     "of the BigQuery data set, as EU or europe-west1; empty: US"},
+    {"contact_job.endpoint", CM_CONFIG_TEXT, AT(contact_job.endpoint),
+     "https://bigquery.googleapis.com", 8, 256, NULL, false,
+     "base URL of BigQuery, as a private endpoint"},
+    {"contact_job.maximum_bytes_billed", CM_CONFIG_INT, AT(contact_job.maximum_bytes_billed), "0",
+     0, 4611686018427387904, NULL, false,
+     "bytes beyond which BigQuery refuses the query, unpaid; 0: no limit"},
+    {"contact_job.page_size", CM_CONFIG_INT, AT(contact_job.page_size), "1000000", 1, 10000000,
+     NULL, false,
+     "contacts after which the checkpoint is saved at the latest; a kill repeats no "
+     "more"},
+    {"contact_job.rate", CM_CONFIG_INT, AT(contact_job.rate), "0", 0, 10000000, NULL, false,
+     "contacts published a second at the most; 0: as fast as the broker takes them"},
+    {"contact_job.malformed_max", CM_CONFIG_INT, AT(contact_job.malformed_max), "100", 0,
+     1000000000, NULL, false,
+     "records of a query or the file that may be malformed and are passed "
+     "over; with one more it has failed"},
+    {"contact_job.overlap_minutes", CM_CONFIG_INT, AT(contact_job.overlap_minutes), "1440", 0,
+     525600, NULL, false,
+     "minutes before the newest contact from which on it is looked anew, for rows that come late"},
+    {"contact_job.lag_hours", CM_CONFIG_INT, AT(contact_job.lag_hours), "168", 1, 87600, NULL,
+     false, "hours by which one customer's contacts may come later than the newest of all"},
+    {"contact_job.retries", CM_CONFIG_INT, AT(contact_job.retries), "3", 0, 100, NULL, false,
+     "times that what failed is tried again, after the others"},
+    {"contact_job.retry_ms", CM_CONFIG_INT, AT(contact_job.retry_ms), "1000", 1, 60000, NULL, false,
+     "milliseconds before the first of them at the most; it doubles"},
+    {"contact_job.timeout_ms", CM_CONFIG_INT, AT(contact_job.timeout_ms), "120000", 100, 3600000,
+     NULL, false, "milliseconds without a byte of BigQuery's answer after which it is asked again"},
+    {"contact_job.give_up_ms", CM_CONFIG_INT, AT(contact_job.give_up_ms), "600000", 100, 86400000,
+     NULL, false, "milliseconds of nothing but failing calls after which BigQuery counts as away"},
     {"scheduler.enabled", CM_CONFIG_BOOL, AT(scheduler.enabled), "true", 0, 0, NULL, false,
      "whether `run` without names runs the batch jobs, too; `run scheduler` always does"},
     {"scheduler.poll_seconds", CM_CONFIG_INT, AT(scheduler.poll_seconds), "10", 1, 3600, NULL,
@@ -377,6 +423,8 @@ cm_status_t cm_options_check(const cm_config_t *config, cm_error_t *err)
         status = check_secret(config, "audit.key", options->audit.key, err);
     if (status == CM_OK)
         status = check_secret(config, "erasure.key", options->erasure.key, err);
+    if (status == CM_OK)
+        status = cm_contact_job_check(config, err);
     if (status == CM_OK)
         status = check_schedules(config, options, err);
     return status == CM_OK ? check_listen(config, options->monitor.listen, err) : status;

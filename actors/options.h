@@ -21,6 +21,18 @@ typedef enum {
     CM_REFERENCE_FILE
 } cm_reference_kind_t;
 #define CM_REFERENCE_KINDS "table|query|file"
+/* The choices of contact_job.source and contact_job.queries, in that order. */
+typedef enum {
+    CM_CONTACT_JOB_NONE,
+    CM_CONTACT_JOB_BIGQUERY,
+    CM_CONTACT_JOB_POSTGRES,
+    CM_CONTACT_JOB_FILE
+} cm_contact_job_source_t;
+typedef enum {
+    CM_CONTACT_JOB_AUTO,
+    CM_CONTACT_JOB_ONE,
+    CM_CONTACT_JOB_EACH
+} cm_contact_job_queries_t;
 
 typedef struct {      /* when a job runs; proto/schedule.h tells what these mean */
     const char *cron; /* "": only when asked for */
@@ -82,6 +94,12 @@ typedef struct {
     } scheduler;
     struct {
         cm_job_schedule_options_t schedule;
+        int source, queries; /* cm_contact_job_source_t, cm_contact_job_queries_t */
+        const char *query, *path, *postgres_uri;
+        const char *project, *location, *endpoint; /* of BigQuery */
+        int64_t maximum_bytes_billed, page_size, rate, malformed_max;
+        int64_t overlap_minutes, lag_hours;
+        int64_t retries, retry_ms, timeout_ms, give_up_ms;
     } contact_job;
     struct {
         cm_job_schedule_options_t schedule;
@@ -108,9 +126,9 @@ extern const size_t cm_options_alias_count;
 
 /* Checks that go beyond one key: retry.windows_ms has five entries, broker.lease_ms is longer than
  * broker.poll_ms, the URIs and the address can be read, audit.key and erasure.key are empty or long
- * enough, schedules and time zones of jobs are good ones, what dashboard_job.reference needs is
- * given. CM_MISCONFIGURED naming the key and its origin. Time zones are opened: before other
- * threads start. */
+ * enough, schedules and time zones of jobs are good ones, and what the choices made in contact_job
+ * and dashboard_job need is given. CM_MISCONFIGURED naming the key and its origin. Time zones are
+ * opened: before other threads start. */
 cm_status_t cm_options_check(const cm_config_t *config, cm_error_t *err);
 void cm_options_retry_policy(const cm_options_t *options, cm_retry_policy_t *ret_policy);
 /* Connection options for an actor; application_name is borrowed. */

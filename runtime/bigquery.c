@@ -225,6 +225,15 @@ cm_status_t cm_bigquery_dry_run(cm_bigquery_t *self, const cm_bigquery_query_t *
     return status;
 }
 
+cm_status_t cm_bigquery_billed(cm_bigquery_t *self, int64_t *ret_bytes, cm_error_t *err)
+{
+    cm_bigquery_job_t job;
+    cm_status_t status = get_job(self, &job, err);
+    if (status == CM_OK)
+        *ret_bytes = job.billed;
+    return status;
+}
+
 size_t cm_bigquery_columns(const cm_bigquery_t *self, const cm_bigquery_column_t **ret_columns)
 {
     *ret_columns = self->head.columns;

@@ -97,6 +97,9 @@ cm_status_t cm_bigquery_dry_run(cm_bigquery_t *self, const cm_bigquery_query_t *
                                 int64_t *ret_bytes, cm_error_t *err);
 /* Submit the query and wait until its job is done. Whatever was read before is forgotten. */
 cm_status_t cm_bigquery_run(cm_bigquery_t *self, const cm_bigquery_query_t *query, cm_error_t *err);
+/* After run or resume, before the first row is asked for: bytes that the job is billed for; -1 =
+ * Google does not tell. */
+cm_status_t cm_bigquery_billed(cm_bigquery_t *self, int64_t *ret_bytes, cm_error_t *err);
 /* Go on with a job of before, of this process or another; waits for one that still runs. A position
  * that cannot be one is CM_PERMANENT / "position". */
 cm_status_t cm_bigquery_resume(cm_bigquery_t *self, const cm_bigquery_position_t *position,

@@ -220,10 +220,12 @@ cm_status_t cm_bigquery_read_job(cm_str_t body, cm_bigquery_job_t *ret_job, cm_e
     const json_t *failure = json_object_get(status, "errorResult");
     const json_t *statistics = json_object_get(root, "statistics");
     const char *state = text_of(status, "state");
-    *ret_job = (cm_bigquery_job_t){.done = strcmp(state, "DONE") == 0, .bytes = -1};
+    *ret_job = (cm_bigquery_job_t){.done = strcmp(state, "DONE") == 0, .bytes = -1, .billed = -1};
     if (!state[0])
         return malformed("a job without a state", err);
     number_of(json_object_get(statistics, "totalBytesProcessed"), &ret_job->bytes);
+    number_of(json_object_get(json_object_get(statistics, "query"), "totalBytesBilled"),
+              &ret_job->billed);
     if (!failure || json_is_null(failure))
         return CM_OK;
     ret_job->failed = true;

@@ -46,6 +46,7 @@ typedef struct {
     bool failed;
     cm_error_t error; /* of a job that failed */
     int64_t bytes;    /* statistics.totalBytesProcessed; -1 = not told */
+    int64_t billed;   /* statistics.query.totalBytesBilled; -1 = not told */
 } cm_bigquery_job_t;
 
 /* The answer of jobs.get and jobs.insert. CM_PERMANENT / "malformed". */

@@ -74,7 +74,8 @@ class Job:
         return {"kind": "bigquery#job", "id": f"{self.project}:{self.location}.{self.id}",
                 "jobReference": self.reference(), "status": status,
                 "statistics": {"creationTime": str(int(self.created * 1000)),
-                               "query": {"totalBytesProcessed": str(self.data.size)}}}
+                               "query": {"totalBytesProcessed": str(self.data.size),
+                                         "totalBytesBilled": str(self.data.size)}}}
 
     def schema(self):
         return {"fields": [{"name": name, "type": COLUMNS[column],

@@ -90,9 +90,9 @@ typedef struct { /* to write: texts may be absent; to read: they are the arena's
     int64_t at_ms; /* read only */
 } cm_job_tenant_result_t;
 
-/* Write a tenant's result; a later one replaces it. Nothing of a deleted tenant is written, here and
- * below; CM_OK. In a transaction of the caller's: READ COMMITTED. CM_PERMANENT 22P02: detail is no JSON, 23514:
- * it is too long. */
+/* Write a tenant's result; a later one replaces it. Nothing of a deleted tenant is written, here
+ * and below; CM_OK. In a transaction of the caller's: READ COMMITTED. CM_PERMANENT 22P02: detail is
+ * no JSON, 23514: it is too long. */
 cm_status_t cm_job_run_note(cm_pg_t *pg, const char *admin_schema, const cm_lease_t *lease,
                             int64_t run_id, const cm_job_tenant_result_t *result, cm_error_t *err);
 /* End a run as state, which is neither running nor passed (asserted). summary: JSON, NULL: {};

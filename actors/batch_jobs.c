@@ -1,6 +1,10 @@
 /* The table of jobs. A row here is a job; what it does is its body, in a file of its own. */
 #include "actors/batch_job.h"
+#include "actors/job_orphan_deletion.h"
 #include "runtime/cleanup.h"
 
-const cm_batch_job_t cm_batch_jobs[] = {};
+const cm_batch_job_t cm_batch_jobs[] = {
+    {"orphan-deletion", "delete devices that have had no contact for long", "devices deleted",
+     CM_ROLE_PURGER, true, cm_job_orphan_deletion},
+};
 const size_t cm_batch_job_count = CM_LENGTH(cm_batch_jobs);

@@ -1,9 +1,11 @@
 #include "actors/options.h"
+#include "proto/tenant_id.h"
 #include "runtime/cleanup.h"
 #include "runtime/redis.h"
 
 #include <libpq-fe.h>
 #include <stddef.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { SECRET_KEY_MIN = 16 };
@@ -124,6 +126,25 @@ static const cm_config_key_t keys[] = {
     {"erasure.sweep_minutes", CM_CONFIG_INT, AT(erasure.sweep_minutes), "60", 1, 10080, NULL, false,
      "minutes after which the tables of erased contacts are rewritten, so that their bytes are "
      "gone"},
+    {"orphan_job.exclude", CM_CONFIG_TEXT, AT(orphan_job.exclude), NULL, 0, 65536, NULL, false,
+     "tenants whose devices without contact are kept, separated by commas; table orphan_rules "
+     "excludes, too"},
+    {"orphan_job.age_days", CM_CONFIG_INT, AT(orphan_job.age_days), "30", 1, 36500, NULL, false,
+     "days without contact after which a device goes, unless orphan_rules says otherwise"},
+    {"orphan_job.guard_percent", CM_CONFIG_INT, AT(orphan_job.guard_percent), "20", 1, 100, NULL,
+     false, "percent of a tenant's devices that may go in a run, else none does; 100: no guard"},
+    {"orphan_job.guard_above", CM_CONFIG_INT, AT(orphan_job.guard_above), "100", 1, 1000000000,
+     NULL, false, "devices a tenant has at the most that is not guarded"},
+    {"orphan_job.batch_max", CM_CONFIG_INT, AT(orphan_job.batch_max), "1000", 1, 10000, NULL, false,
+     "devices deleted in one transaction, for which writers of the tenant wait"},
+    {"orphan_job.pause_ms", CM_CONFIG_INT, AT(orphan_job.pause_ms), "20", 0, 60000, NULL, false,
+     "milliseconds between two such transactions at the least; more after waits for a lock"},
+    {"orphan_job.busy_percent", CM_CONFIG_INT, AT(orphan_job.busy_percent), "20", 1, 100, NULL,
+     false, "percent of the time the deletion works, it rests for the others; 100: no rest"},
+    {"orphan_job.retry_rounds", CM_CONFIG_INT, AT(orphan_job.retry_rounds), "5", 0, 100, NULL,
+     false, "times tenants that failed are tried again after the pass"},
+    {"orphan_job.retry_ms", CM_CONFIG_INT, AT(orphan_job.retry_ms), "5000", 0, 300000, NULL, false,
+     "milliseconds before the first of these, twice as long before each next, up to 5 minutes"},
     {"monitor.listen", CM_CONFIG_TEXT, AT(monitor.listen), "127.0.0.1:8089", 0, 256, NULL, false,
      "address:port of health, metrics and ledger; empty for none"},
     {"monitor.beat_timeout_ms", CM_CONFIG_INT, AT(monitor.beat_timeout_ms), "60000", 1000, 3600000,
@@ -229,6 +250,20 @@ static cm_status_t check_secret(const cm_config_t *config, const char *name, con
                         name, cm_config_origin(config, name), strlen(key), SECRET_KEY_MIN);
 }
 
+static cm_status_t check_excluded(const cm_config_t *config, const char *excluded, cm_error_t *err)
+{
+    char(*ids)[CM_TENANT_ID_MAX] = NULL;
+    size_t count = 0;
+    cm_error_t failure = {0};
+    cm_status_t status = cm_tenant_id_list(cm_str(excluded), &ids, &count, &failure);
+    free(ids);
+    if (status == CM_OK)
+        return CM_OK;
+    return cm_error_set(err, CM_MISCONFIGURED, "config",
+                        "orphan_job.exclude (%s): %s; give ids of tenants with commas between them",
+                        cm_config_origin(config, "orphan_job.exclude"), failure.message);
+}
+
 cm_status_t cm_options_check(const cm_config_t *config, cm_error_t *err)
 {
     const cm_options_t *options = cm_config_values(config);
@@ -256,6 +291,8 @@ cm_status_t cm_options_check(const cm_config_t *config, cm_error_t *err)
         status = check_secret(config, "audit.key", options->audit.key, err);
     if (status == CM_OK)
         status = check_secret(config, "erasure.key", options->erasure.key, err);
+    if (status == CM_OK)
+        status = check_excluded(config, options->orphan_job.exclude, err);
     return status == CM_OK ? check_listen(config, options->monitor.listen, err) : status;
 }
 

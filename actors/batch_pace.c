@@ -40,6 +40,8 @@ int64_t cm_batch_pace_rest_us(cm_batch_pace_t *self, cm_pace_step_t step, int64_
 {
     if (step != CM_PACE_READ)
         count_lock(self, step == CM_PACE_WAITED);
+    if (step == CM_PACE_WAITED) /* which was no work */
+        worked_us = 0;
     int64_t rest_us = worked_us * (100 - self->busy_percent) / self->busy_percent;
     if (rest_us > LONGEST_US)
         rest_us = LONGEST_US;

@@ -79,6 +79,13 @@ Test(batch_pace, waits_for_locks_double_its_rest_up_to_2_s)
     cr_expect(eq(i64, cm_batch_pace_rest_us(&pace, CM_PACE_WAITED, 1 * MS), 50 * MS));
 }
 
+Test(batch_pace, waiting_for_a_lock_is_no_work)
+{
+    cm_batch_pace_t pace;
+    cm_batch_pace_init(&pace, 1, 0);
+    cr_expect(eq(i64, cm_batch_pace_rest_us(&pace, CM_PACE_WAITED, 1000 * MS), 50 * MS));
+}
+
 Test(batch_pace, writes_that_go_well_take_it_back)
 {
     cm_batch_pace_t pace;

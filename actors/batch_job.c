@@ -11,6 +11,12 @@ const cm_batch_job_t *cm_batch_job_find(const char *name)
     return NULL;
 }
 
+const cm_job_schedule_options_t *cm_batch_job_schedule(const cm_batch_job_t *job,
+                                                       const cm_options_t *options)
+{
+    return (const cm_job_schedule_options_t *)(const void *)((const char *)options + job->schedule);
+}
+
 bool cm_batch_stopped(const cm_batch_run_t *run)
 {
     return run->stopped && run->stopped(run->ctx);

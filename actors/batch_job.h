@@ -28,10 +28,11 @@ typedef struct cm_batch_run { /* borrowed for the call */
         *name;   /* "job/orphan-deletion": for logs and further connections, borrowed for life */
     cm_pg_t *pg; /* connected, as the job's role; no transaction open. The job's to use */
     const cm_lease_t *lease; /* NULL: a dry run, which takes none */
-    int64_t run_id;          /* 0: a dry run, which has none: cm_batch_note() keeps nothing then */
-    bool resumed;            /* begun before, and left in the middle */
-    bool dry_run;            /* tell what would be done, change nothing */
-    const char *tenant;      /* only this one, canonical; NULL = all */
+    int64_t run_id;     /* 0: a dry run, or one of a single tenant by hand, which are no part of the
+                           history: cm_batch_note() keeps nothing then */
+    bool resumed;       /* begun before, and left in the middle */
+    bool dry_run;       /* tell what would be done, change nothing */
+    const char *tenant; /* only this one, canonical; NULL = all */
     cm_batch_progress_t progress;
     cm_buffer_t *summary; /* for one JSON object, CM_JOB_SUMMARY_MAX bytes at most; free of personal
                              data. Empty: {} */
@@ -63,10 +64,12 @@ cm_status_t cm_batch_note(cm_batch_run_t *run, const char *tenant, cm_run_tenant
 typedef cm_status_t(cm_batch_fn)(cm_batch_run_t *run, cm_error_t *err);
 
 typedef struct {
-    const char *name; /* of job, lease and command: "orphan-deletion" */
-    const char *what; /* for help: one line */
-    const char *rows; /* what progress.rows counts: "devices deleted" */
-    cm_role_t role;   /* of run->pg, while postgres.roles is on */
+    const char *name;    /* of job, lease and command: "orphan-deletion" */
+    const char *what;    /* for help: one line */
+    const char *rows;    /* what progress.rows counts: "devices deleted" */
+    const char *section; /* of the configuration: "orphan_job" */
+    size_t schedule;     /* offset of its cm_job_schedule_options_t in cm_options_t */
+    cm_role_t role;      /* of run->pg, while postgres.roles is on */
     bool has_dry_run;
     cm_batch_fn *body;
 } cm_batch_job_t;
@@ -74,4 +77,6 @@ typedef struct {
 extern const cm_batch_job_t cm_batch_jobs[];
 extern const size_t cm_batch_job_count;
 const cm_batch_job_t *cm_batch_job_find(const char *name); /* NULL: there is none */
+const cm_job_schedule_options_t *cm_batch_job_schedule(const cm_batch_job_t *job,
+                                                       const cm_options_t *options);
 #endif

@@ -3,8 +3,11 @@
 #include "actors/job_orphan_deletion.h"
 #include "runtime/cleanup.h"
 
+#include <stddef.h>
+
 const cm_batch_job_t cm_batch_jobs[] = {
     {"orphan-deletion", "delete devices that have had no contact for long", "devices deleted",
-     CM_ROLE_PURGER, true, cm_job_orphan_deletion},
+     "orphan_job", offsetof(cm_options_t, orphan_job.schedule), CM_ROLE_PURGER, true,
+     cm_job_orphan_deletion},
 };
 const size_t cm_batch_job_count = CM_LENGTH(cm_batch_jobs);

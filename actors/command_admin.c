@@ -12,11 +12,19 @@ static const struct {
     const char *command;
     cm_role_t role;
 } roles[] = {
-    {"database prepare", CM_ROLE_NONE},      {"tenant list", CM_ROLE_DASH},
-    {"tenant show", CM_ROLE_DASH},           {"tenant status", CM_ROLE_DASH},
-    {"dead-letters list", CM_ROLE_WRITER},   {"dead-letters show", CM_ROLE_WRITER},
-    {"dead-letters replay", CM_ROLE_WRITER}, {"audit list", CM_ROLE_AUDIT_WRITER},
-    {"audit verify", CM_ROLE_AUDIT_WRITER},  {"audit export", CM_ROLE_AUDIT_WRITER},
+    {"database prepare", CM_ROLE_NONE},
+    {"tenant list", CM_ROLE_DASH},
+    {"tenant show", CM_ROLE_DASH},
+    {"tenant status", CM_ROLE_DASH},
+    {"dead-letters list", CM_ROLE_WRITER},
+    {"dead-letters show", CM_ROLE_WRITER},
+    {"dead-letters replay", CM_ROLE_WRITER},
+    {"audit list", CM_ROLE_AUDIT_WRITER},
+    {"audit verify", CM_ROLE_AUDIT_WRITER},
+    {"audit export", CM_ROLE_AUDIT_WRITER},
+    {"job list", CM_ROLE_DASH},
+    {"job history", CM_ROLE_DASH},
+    {"job show", CM_ROLE_DASH},
 };
 
 static cm_role_t role_of(const cm_command_t *command)

@@ -25,6 +25,12 @@ typedef struct {
     cm_mesh_t mesh;
 } run_t;
 
+static void destroy_run(run_t **self_p)
+{
+    cm_mesh_close(&(*self_p)->mesh);
+    free(*self_p);
+}
+
 static void on_state(void *ctx, const cm_service_t *service, cm_service_state_t state,
                      const cm_error_t *err)
 {
@@ -152,7 +158,7 @@ static bool take_type(const cm_invocation_t *invocation, cm_options_t *options)
 
 int cm_command_run(const cm_invocation_t *invocation)
 {
-    CM_CLEANUP(cm_free) run_t *self = calloc(1, sizeof *self);
+    CM_CLEANUP(destroy_run) run_t *self = calloc(1, sizeof *self);
     cm_error_t err = {0};
     if (!self)
         abort();
@@ -166,7 +172,7 @@ int cm_command_run(const cm_invocation_t *invocation)
     if (status != CM_OK)
         return cm_command_fail(invocation, &err);
     cm_supervisor_block_signals();
-    status = prepare_database(options, self->mesh.subworkers[0].role, &err);
+    status = prepare_database(options, cm_mesh_role(&self->mesh), &err);
     if (status == CM_CANCELLED)
         return CM_EXIT_OK;
     if (status != CM_OK)

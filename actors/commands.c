@@ -90,6 +90,21 @@ static const cm_flag_t erasure_sweep_flags[] = {
     {"all", 'a', NULL, NULL, "every tenant that waits for it"},
 };
 
+static const cm_flag_t job_run_flags[] = {
+    {"tenant", 't', "ID", NULL, "only this one; not part of the history"},
+    {"dry-run", 0, NULL, NULL, "tell what would be done, change nothing"},
+    {"wait", 0, NULL, NULL, "while the job is at work elsewhere, wait for its end"},
+    {"detach", 0, NULL, NULL, "let the service run it; do not wait for it"},
+};
+
+static const cm_flag_t job_history_flags[] = {
+    {"limit", 'n', "N", "50", "at most so many, the newest"},
+};
+
+static const cm_flag_t job_show_flags[] = {
+    {"failed", 0, NULL, NULL, "only the tenants that failed"},
+};
+
 static const cm_flag_t brake_flags[] = {
     {"all", 'a', NULL, NULL, "every brake of the tenant that is on"},
 };
@@ -128,8 +143,9 @@ static const cm_flag_t dev_flags[] = {
 const cm_command_t cm_commands[] = {
     {"run", "[SUB-WORKER...]", 0, -1, "run the service, or only some of its sub-workers",
      "Sub-workers: writer, republisher, push-token-status, tenant-activator, account-deletion, "
-     "contact-deletion, dead-letter; all when "
-     "none is named. "
+     "contact-deletion, dead-letter; all when none is named. The name scheduler runs the batch "
+     "jobs "
+     "at their times; without names it is among all, unless scheduler.enabled is off. "
      "SIGTERM or SIGINT drains: nothing is pulled any more, what is in hand is finished, then the "
      "process ends; a second signal ends it at once. Start database and broker first or later: the "
      "start waits for them, but a refused password, key, database or right stops it with exit code "
@@ -216,6 +232,32 @@ const cm_command_t cm_commands[] = {
      "WAL "
      "and backups keep the bytes until they age out.",
      FLAGS(erasure_sweep_flags), true, cm_command_erasure_sweep},
+    {"job list", "", 0, 0, "list the batch jobs: schedule, state, next and last run", NULL,
+     NO_FLAGS, true, cm_command_job_list},
+    {"job run", "JOB", 1, 1, "run a batch job now, in this process",
+     "Shares history, lease and code with the service: a job works at one place at a time. A run "
+     "that was left unfinished is gone on with, else a new one is begun, paused or not. SIGTERM or "
+     "SIGINT stops it at the next step; the run is then left for whoever comes next. Exit code 0: "
+     "every tenant is done, 3: some failed, 1: the run failed or was cancelled, 69: it was left, "
+     "as a server is away, 75: it is at work elsewhere, 128+n: stopped.",
+     FLAGS(job_run_flags), true, cm_command_job_run},
+    {"job contact-deletion", "", 0, 0, "the same as `job run contact-deletion`", NULL,
+     FLAGS(job_run_flags), true, cm_command_job_named},
+    {"job orphan-deletion", "", 0, 0, "the same as `job run orphan-deletion`", NULL,
+     FLAGS(job_run_flags), true, cm_command_job_named},
+    {"job dashboard", "", 0, 0, "the same as `job run dashboard`", NULL, FLAGS(job_run_flags), true,
+     cm_command_job_named},
+    {"job history", "[JOB]", 0, 1, "list the runs of a job or of all, the newest first", NULL,
+     FLAGS(job_history_flags), true, cm_command_job_history},
+    {"job show", "RUN", 1, 1, "show a run with the result of each tenant", NULL,
+     FLAGS(job_show_flags), true, cm_command_job_show},
+    {"job cancel", "RUN", 1, 1, "end a run at its next step, wherever it works",
+     "One that nobody works at is ended by the next scheduler that looks.", NO_FLAGS, true,
+     cm_command_job_cancel},
+    {"job pause", "JOB", 1, 1, "begin no run by schedule until `job resume`",
+     "A run under way goes on; `job run` runs it still.", NO_FLAGS, true, cm_command_job_pause},
+    {"job resume", "JOB", 1, 1, "let the schedule of a paused job count again, from now on", NULL,
+     NO_FLAGS, true, cm_command_job_resume},
     {"push-token brake", "list|release|discard [TENANT [APPLICATION [PROVIDER]]]", 1, 4,
      "list the brakes of push verdicts that are on, or decide on what they hold",
      "A brake goes on when so many verdicts say that tokens of an application are gone that a "

@@ -1,16 +1,41 @@
 #include "actors/options.h"
+#include "proto/schedule.h"
 #include "proto/tenant_id.h"
 #include "runtime/cleanup.h"
 #include "runtime/redis.h"
 
 #include <libpq-fe.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 enum { SECRET_KEY_MIN = 16 };
 
 #define AT(member) offsetof(cm_options_t, member)
+
+/* The keys of a job that say when it runs; section is its struct, too. */
+/* clang-format off */
+#define SCHEDULE_KEY(section, name, kind, member, usual, min, max, choices, help)                  \
+    {#section "." name, kind, AT(section.schedule.member), usual, min, max, choices, false, help}
+#define SCHEDULE_KEYS(section, usual, what)                                                        \
+    SCHEDULE_KEY(section, "schedule", CM_CONFIG_TEXT, cron, usual, 0, 256, NULL,                   \
+                 "when " what ": minute hour day month weekday, or @daily and the like; empty: "   \
+                 "only when asked for"),                                                           \
+    SCHEDULE_KEY(section, "time_zone", CM_CONFIG_TEXT, time_zone, "UTC", 1, 64, NULL,              \
+                 "time zone of that schedule, as Europe/Berlin"),                                  \
+    SCHEDULE_KEY(section, "missed", CM_CONFIG_CHOICE, missed, "once", 0, 0, "skip|once|all",       \
+                 "which of the runs that no instance began in time are made up for: none, the "    \
+                 "newest, all"),                                                                   \
+    SCHEDULE_KEY(section, "missed_max", CM_CONFIG_INT, missed_max, "24", 1, CM_SCHEDULE_TICKS_MAX, \
+                 NULL, "runs that are made up for at the most when all are"),                      \
+    SCHEDULE_KEY(section, "grace_seconds", CM_CONFIG_INT, grace_seconds, "300", 1, 86400, NULL,    \
+                 "seconds after which a run that was not begun counts as missed"),                 \
+    SCHEDULE_KEY(section, "jitter_seconds", CM_CONFIG_INT, jitter_seconds, "0", 0, 86400, NULL,    \
+                 "seconds a run may begin late, each time others, to spread the load"),            \
+    SCHEDULE_KEY(section, "attempts", CM_CONFIG_INT, attempts, "20", 1, 1000, NULL,                \
+                 "times a run is begun and resumed before it has failed")
+/* clang-format on */
 
 static const cm_config_key_t keys[] = {
     {"postgres.uri", CM_CONFIG_TEXT, AT(postgres.uri), "postgresql:///client_manager", 1, 2048,
@@ -126,6 +151,16 @@ static const cm_config_key_t keys[] = {
     {"erasure.sweep_minutes", CM_CONFIG_INT, AT(erasure.sweep_minutes), "60", 1, 10080, NULL, false,
      "minutes after which the tables of erased contacts are rewritten, so that their bytes are "
      "gone"},
+    {"scheduler.enabled", CM_CONFIG_BOOL, AT(scheduler.enabled), "true", 0, 0, NULL, false,
+     "whether `run` without names runs the batch jobs, too; `run scheduler` always does"},
+    {"scheduler.poll_seconds", CM_CONFIG_INT, AT(scheduler.poll_seconds), "10", 1, 3600, NULL,
+     false, "seconds between looks for runs that someone asked for, or that an instance left"},
+    {"scheduler.lease_seconds", CM_CONFIG_INT, AT(scheduler.lease_seconds), "60", 1, 3600, NULL,
+     false, "seconds without a sign of life after which another instance takes a job over"},
+    {"scheduler.keep_runs_days", CM_CONFIG_INT, AT(scheduler.keep_runs_days), "90", 1, 3650, NULL,
+     false, "days for which runs of jobs and their results are kept"},
+    SCHEDULE_KEYS(contact_job, NULL, "deleted contacts are fetched"),
+    SCHEDULE_KEYS(orphan_job, NULL, "devices without a contact are deleted"),
     {"orphan_job.exclude", CM_CONFIG_TEXT, AT(orphan_job.exclude), NULL, 0, 65536, NULL, false,
      "tenants whose devices without contact are kept, separated by commas; table orphan_rules "
      "excludes, too"},
@@ -145,6 +180,7 @@ static const cm_config_key_t keys[] = {
      false, "times tenants that failed are tried again after the pass"},
     {"orphan_job.retry_ms", CM_CONFIG_INT, AT(orphan_job.retry_ms), "5000", 0, 300000, NULL, false,
      "milliseconds before the first of these, twice as long before each next, up to 5 minutes"},
+    SCHEDULE_KEYS(dashboard_job, "@hourly", "figures of each tenant are collected"),
     {"monitor.listen", CM_CONFIG_TEXT, AT(monitor.listen), "127.0.0.1:8089", 0, 256, NULL, false,
      "address:port of health, metrics and ledger; empty for none"},
     {"monitor.beat_timeout_ms", CM_CONFIG_INT, AT(monitor.beat_timeout_ms), "60000", 1000, 3600000,
@@ -264,6 +300,37 @@ static cm_status_t check_excluded(const cm_config_t *config, const char *exclude
                         cm_config_origin(config, "orphan_job.exclude"), failure.message);
 }
 
+static cm_status_t check_schedule(const cm_config_t *config, const char *section,
+                                  const cm_job_schedule_options_t *schedule, cm_error_t *err)
+{
+    char key[64];
+    cm_cron_t cron;
+    cm_zone_t *zone = NULL;
+    snprintf(key, sizeof key, "%s.schedule", section);
+    if (*schedule->cron && cm_cron_parse(&cron, cm_str(schedule->cron), err) != CM_OK)
+        return cm_error_prefix(err, "%s (%s)", key, cm_config_origin(config, key));
+    snprintf(key, sizeof key, "%s.time_zone", section);
+    if (cm_zone_open(&zone, schedule->time_zone, err) != CM_OK)
+        return cm_error_prefix(err, "%s (%s)", key, cm_config_origin(config, key));
+    cm_zone_destroy(&zone);
+    return CM_OK;
+}
+
+static cm_status_t check_schedules(const cm_config_t *config, const cm_options_t *options,
+                                   cm_error_t *err)
+{
+    const struct {
+        const char *section;
+        const cm_job_schedule_options_t *schedule;
+    } jobs[] = {{"contact_job", &options->contact_job.schedule},
+                {"orphan_job", &options->orphan_job.schedule},
+                {"dashboard_job", &options->dashboard_job.schedule}};
+    cm_status_t status = CM_OK;
+    for (size_t i = 0; status == CM_OK && i < CM_LENGTH(jobs); i++)
+        status = check_schedule(config, jobs[i].section, jobs[i].schedule, err);
+    return status;
+}
+
 cm_status_t cm_options_check(const cm_config_t *config, cm_error_t *err)
 {
     const cm_options_t *options = cm_config_values(config);
@@ -293,6 +360,8 @@ cm_status_t cm_options_check(const cm_config_t *config, cm_error_t *err)
         status = check_secret(config, "erasure.key", options->erasure.key, err);
     if (status == CM_OK)
         status = check_excluded(config, options->orphan_job.exclude, err);
+    if (status == CM_OK)
+        status = check_schedules(config, options, err);
     return status == CM_OK ? check_listen(config, options->monitor.listen, err) : status;
 }
 

@@ -15,6 +15,13 @@ typedef enum { CM_BROKER_REDIS, CM_BROKER_PUBSUB } cm_broker_kind_t;
 typedef enum { CM_PUSH_TYPE_PUSH, CM_PUSH_TYPE_WEB, CM_PUSH_TYPE_BOTH } cm_push_type_t;
 #define CM_PUSH_TYPES "push|web|both"
 
+typedef struct {      /* when a job runs; proto/schedule.h tells what these mean */
+    const char *cron; /* "": only when asked for */
+    const char *time_zone;
+    int missed; /* cm_missed_policy_t, and its choices in that order */
+    int64_t missed_max, grace_seconds, jitter_seconds, attempts;
+} cm_job_schedule_options_t;
+
 typedef struct {
     struct {
         const char *uri, *admin_schema;
@@ -63,10 +70,21 @@ typedef struct {
         int64_t sweep_minutes;
     } erasure;
     struct {
+        bool enabled;
+        int64_t poll_seconds, lease_seconds, keep_runs_days;
+    } scheduler;
+    struct {
+        cm_job_schedule_options_t schedule;
+    } contact_job;
+    struct {
+        cm_job_schedule_options_t schedule;
         const char *exclude; /* as cm_tenant_id_list() wants it */
         int64_t age_days, guard_percent, guard_above;
         int64_t batch_max, pause_ms, busy_percent, retry_rounds, retry_ms;
     } orphan_job;
+    struct {
+        cm_job_schedule_options_t schedule;
+    } dashboard_job;
     struct {
         const char *listen;
         int64_t beat_timeout_ms;
@@ -82,8 +100,9 @@ extern const size_t cm_options_alias_count;
 
 /* Checks that go beyond one key: retry.windows_ms has five entries, broker.lease_ms is longer than
  * broker.poll_ms, the URIs and the address can be read, audit.key and erasure.key are empty or long
- * enough, orphan_job.exclude is a list of tenants. CM_MISCONFIGURED naming the key and its origin.
- */
+ * enough, schedules and time zones of jobs are good ones, orphan_job.exclude is a list of tenants.
+ * CM_MISCONFIGURED naming the key and its origin. Time zones are opened: before other threads
+ * start. */
 cm_status_t cm_options_check(const cm_config_t *config, cm_error_t *err);
 void cm_options_retry_policy(const cm_options_t *options, cm_retry_policy_t *ret_policy);
 /* Connection options for an actor; application_name is borrowed. */

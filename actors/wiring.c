@@ -131,45 +131,55 @@ static void add_sweeper(cm_mesh_t *self, const cm_options_t *options)
                                       .required = true});
 }
 
+static cm_status_t add_scheduler(cm_mesh_t *self, const cm_options_t *options,
+                                 const cm_batch_job_t *job, cm_error_t *err)
+{
+    if (self->scheduler_count == CM_SCHEDULERS_MAX || self->service_count + 3 > CM_SERVICES_MAX)
+        return cm_error_set(err, CM_MISCONFIGURED, "config", "more than %d actors in all",
+                            CM_SERVICES_MAX);
+    cm_scheduler_args_t *args = &self->schedulers[self->scheduler_count++];
+    *args = (cm_scheduler_args_t){
+        .job = job, .options = options, .holder = self->holder, .reports = CM_ENDPOINT_REPORTS};
+    snprintf(args->name, sizeof args->name, "job/%s", job->name);
+    add_service(self, &(cm_service_t){.name = args->name,
+                                      .body = cm_scheduler_actor,
+                                      .args = args,
+                                      .stop_order = STOP_SUBWORKERS,
+                                      .drains = true,
+                                      .required = true});
+    return cm_job_schedule_open(&args->schedule, job->name, cm_batch_job_schedule(job, options),
+                                err);
+}
+
+static cm_status_t add_schedulers(cm_mesh_t *self, const cm_options_t *options, cm_error_t *err)
+{
+    cm_status_t status = CM_OK;
+    if (self->scheduler_count)
+        return CM_OK; /* named twice */
+    for (size_t i = 0; status == CM_OK && i < cm_batch_job_count; i++)
+        status = add_scheduler(self, options, &cm_batch_jobs[i], err);
+    return status;
+}
+
 static cm_status_t add_named(cm_mesh_t *self, const cm_options_t *options, const char *name,
                              cm_error_t *err)
 {
     const cm_wiring_t *wiring = cm_wiring_find(name);
+    if (strcmp(name, CM_SCHEDULER) == 0)
+        return add_schedulers(self, options, err);
     if (wiring)
         return add_subworker(self, options, wiring, err);
     cm_error_set(err, CM_MISCONFIGURED, "usage", "there is no sub-worker \"%s\"; give", name);
-    for (size_t i = 0; i < cm_wiring_count; i++) {
+    for (size_t i = 0; i <= cm_wiring_count; i++) {
         size_t used = strlen(err->message);
         snprintf(err->message + used, sizeof err->message - used, "%s %s", i ? "," : "",
-                 cm_wiring[i].subworker);
+                 i < cm_wiring_count ? cm_wiring[i].subworker : CM_SCHEDULER);
     }
     return err->status;
 }
 
-cm_status_t cm_mesh_lay_out(cm_mesh_t *self, const cm_options_t *options, const char *const *names,
-                            size_t count, cm_error_t *err)
+static void add_gateway(cm_mesh_t *self, const cm_options_t *options)
 {
-    *self = (cm_mesh_t){0};
-    char host[64] = "host";
-    gethostname(host, sizeof host - 1);
-    snprintf(self->consumer, sizeof self->consumer, "%s:%d:%llx", host, (int)getpid(),
-             (unsigned long long)cm_random_u64());
-    add_service(self, &(cm_service_t){.name = "monitor",
-                                      .body = cm_monitor_actor,
-                                      .args = &self->monitor,
-                                      .stop_order = STOP_MONITOR,
-                                      .required = true,
-                                      .essential = true});
-    cm_status_t status = CM_OK;
-    for (size_t i = 0; status == CM_OK && i < count; i++)
-        status = add_named(self, options, names[i], err);
-    for (size_t i = 0; status == CM_OK && !count && i < cm_wiring_count; i++)
-        status = add_subworker(self, options, &cm_wiring[i], err);
-    if (status != CM_OK)
-        return status;
-    for (size_t i = 0; i < self->route_count; i++)
-        if (strcmp(self->routes[i].subworker, "contact-deletion") == 0)
-            add_sweeper(self, options);
     self->gateway = (cm_gateway_args_t){.options = options,
                                         .driver = cm_broker_driver_of(options),
                                         .consumer = self->consumer,
@@ -183,6 +193,37 @@ cm_status_t cm_mesh_lay_out(cm_mesh_t *self, const cm_options_t *options, const 
                                       .drains = true,
                                       .required = true,
                                       .essential = true});
+}
+
+cm_status_t cm_mesh_lay_out(cm_mesh_t *self, const cm_options_t *options, const char *const *names,
+                            size_t count, cm_error_t *err)
+{
+    *self = (cm_mesh_t){0};
+    char host[64] = "host";
+    gethostname(host, sizeof host - 1);
+    snprintf(self->consumer, sizeof self->consumer, "%s:%d:%llx", host, (int)getpid(),
+             (unsigned long long)cm_random_u64());
+    cm_batch_holder(self->holder);
+    add_service(self, &(cm_service_t){.name = "monitor",
+                                      .body = cm_monitor_actor,
+                                      .args = &self->monitor,
+                                      .stop_order = STOP_MONITOR,
+                                      .required = true,
+                                      .essential = true});
+    cm_status_t status = CM_OK;
+    for (size_t i = 0; status == CM_OK && i < count; i++)
+        status = add_named(self, options, names[i], err);
+    for (size_t i = 0; status == CM_OK && !count && i < cm_wiring_count; i++)
+        status = add_subworker(self, options, &cm_wiring[i], err);
+    if (status == CM_OK && !count && options->scheduler.enabled)
+        status = add_schedulers(self, options, err);
+    if (status != CM_OK)
+        return status;
+    for (size_t i = 0; i < self->route_count; i++)
+        if (strcmp(self->routes[i].subworker, "contact-deletion") == 0)
+            add_sweeper(self, options);
+    if (self->route_count)
+        add_gateway(self, options);
     self->monitor = (cm_monitor_args_t){.reports = CM_ENDPOINT_REPORTS,
                                         .listen = options->monitor.listen,
                                         .version = CM_VERSION,
@@ -190,4 +231,17 @@ cm_status_t cm_mesh_lay_out(cm_mesh_t *self, const cm_options_t *options, const 
                                         .expected_count = self->expected_count,
                                         .beat_timeout_ms = (int)options->monitor.beat_timeout_ms};
     return CM_OK;
+}
+
+void cm_mesh_close(cm_mesh_t *self)
+{
+    for (size_t i = 0; i < self->scheduler_count; i++)
+        cm_job_schedule_close(&self->schedulers[i].schedule);
+}
+
+cm_role_t cm_mesh_role(const cm_mesh_t *self)
+{
+    if (self->subworker_count)
+        return self->subworkers[0].role;
+    return self->scheduler_count ? self->schedulers[0].job->role : CM_ROLE_DASH;
 }

@@ -25,6 +25,9 @@ static const char *const points[] = {
     "deletion-drop", "after-drop",          /* the schema is gone, the delivery not acknowledged */
     "deletion-purge", "deletion-purged",    /* side tables are purged */
     "deletion-verify", "deletion-verified", /* all done, the delivery not acknowledged */
+    "job-begun",     /* the run of a tick is committed, its body not called */
+    "job-body-done", /* all is done, the end of the run not written */
+    "job-finished",  /* it is, and the lease not given back */
 };
 
 /* Mutable and static, in test builds only: a point has no object to carry its state. */

@@ -143,6 +143,25 @@ cm_status_t cm_job_run_find(cm_pg_t *pg, const char *admin_schema, int64_t run_i
 
 /* ---- tenants -------------------------------------------------------------------------------- */
 
+cm_status_t cm_job_run_count(cm_pg_t *pg, const char *admin_schema, int64_t run_id,
+                             cm_job_tenant_counts_t *ret_counts, cm_error_t *err)
+{
+    char id[NUMBER_MAX];
+    const char *values[] = {number(run_id, id)};
+    CM_CLEANUP(cm_pg_clear) PGresult *result = NULL;
+    cm_status_t status = cm_sql_query(pg,
+                                      "SELECT count(*) FILTER (WHERE state = 'done'),"
+                                      " count(*) FILTER (WHERE state = 'failed'),"
+                                      " count(*) FILTER (WHERE state = 'skipped')"
+                                      " FROM @schema@.job_run_tenants WHERE run_id = $1",
+                                      admin_schema, 1, values, &result, err);
+    if (status == CM_OK)
+        *ret_counts = (cm_job_tenant_counts_t){.done = cm_pg_i64(result, 0, 0),
+                                               .failed = cm_pg_i64(result, 0, 1),
+                                               .skipped = cm_pg_i64(result, 0, 2)};
+    return status;
+}
+
 cm_status_t cm_job_run_tenants(cm_pg_t *pg, const char *admin_schema, int64_t run_id,
                                const char *after, size_t limit, cm_arena_t *arena,
                                cm_job_tenant_result_t **ret_results, size_t *ret_count,

@@ -32,7 +32,11 @@ static const char load_sql[] =
     "SELECT " CM_SQL_TO_MS(NOW) ", " CM_SQL_TO_MS("j.last_tick") ", "
     CM_SQL_TO_MS("j.requested_at") ", (j.paused_at IS NOT NULL)::int,"
     " r.id, " CM_SQL_TO_MS("r.tick") ", r.attempts, (r.cancel_requested_at IS NOT NULL)::int,"
-    " j.paused_by, j.requested_by"
+    " j.paused_by, j.requested_by, "
+    CM_SQL_TO_MS("(SELECT d.ended_at FROM @schema@.job_runs AS d WHERE d.job = j.name"
+                 " AND d.state = 'done' ORDER BY d.id DESC LIMIT 1)") ", "
+    CM_SQL_TO_MS("(SELECT e.ended_at - e.started_at FROM @schema@.job_runs AS e WHERE e.job = j.name"
+                 " AND e.state NOT IN ('running', 'passed') ORDER BY e.id DESC LIMIT 1)")
     " FROM @schema@.jobs AS j"
     " LEFT JOIN @schema@.job_runs AS r ON r.job = j.name AND r.state = 'running'"
     " WHERE j.name = $1";
@@ -57,6 +61,8 @@ cm_status_t cm_job_load(cm_pg_t *pg, const char *admin_schema, const char *job, 
                      .unfinished_attempts = (int)cm_pg_i64(result, 0, 6),
                      .unfinished_cancelled = cm_pg_i64(result, 0, 7)},
         .unfinished_id = cm_pg_i64(result, 0, 4),
+        .last_done_ms = cm_pg_i64(result, 0, 10),
+        .last_took_ms = cm_pg_i64(result, 0, 11),
     };
     snprintf(ret_job->name, sizeof ret_job->name, "%s", job);
     snprintf(ret_job->paused_by, CM_JOB_BY_MAX, "%s", cm_pg_text(result, 0, 8));

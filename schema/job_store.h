@@ -29,6 +29,8 @@ typedef struct {
     char name[CM_LEASE_NAME_MAX];
     cm_schedule_state_t schedule; /* for cm_schedule_decide() */
     int64_t unfinished_id;        /* of the run left in the middle, or under way; 0 = none */
+    int64_t last_done_ms;         /* when a run last ended with every tenant done; 0 = never */
+    int64_t last_took_ms;         /* how long the last run took that ended; 0 = none has */
     char paused_by[CM_JOB_BY_MAX], requested_by[CM_JOB_BY_MAX];
 } cm_job_t;
 
@@ -136,6 +138,11 @@ cm_status_t cm_job_history(cm_pg_t *pg, const char *admin_schema, const char *jo
                            cm_job_run_t **ret_runs, size_t *ret_count, cm_error_t *err);
 cm_status_t cm_job_run_find(cm_pg_t *pg, const char *admin_schema, int64_t run_id,
                             cm_arena_t *arena, cm_job_run_t *ret_run, cm_error_t *err);
+typedef struct {
+    int64_t done, failed, skipped;
+} cm_job_tenant_counts_t;
+cm_status_t cm_job_run_count(cm_pg_t *pg, const char *admin_schema, int64_t run_id,
+                             cm_job_tenant_counts_t *ret_counts, cm_error_t *err);
 /* Results of a run in order of tenant, after a tenant ("": from the first); up to limit. */
 cm_status_t cm_job_run_tenants(cm_pg_t *pg, const char *admin_schema, int64_t run_id,
                                const char *after, size_t limit, cm_arena_t *arena,

@@ -44,7 +44,8 @@ enum {
     CM_ADMIN_AUDIT_LOG = 2,
     CM_ADMIN_PUSH_BRAKES = 3,
     CM_ADMIN_ERASURE = 4,
-    CM_ADMIN_DELETIONS = 5
+    CM_ADMIN_DELETIONS = 5,
+    CM_ADMIN_JOBS = 7
 };
 /* Can the admin schema be read as of version `needed`? One query, changes nothing.
  * CM_MISCONFIGURED: "schema-absent", "schema-older", "schema-newer", or a right is missing. */

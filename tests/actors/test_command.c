@@ -240,9 +240,10 @@ Test(command, a_wrong_time_is_told_with_right_ones)
 
 Test(command, an_unknown_subworker_is_told_with_the_known_ones)
 {
-    expect_refused("run writer wrter", " run: there is no sub-worker \"wrter\"; give writer, "
-                                       "republisher, push-token-status, tenant-activator, "
-                                       "account-deletion, contact-deletion, dead-letter");
+    expect_refused("run writer wrter",
+                   " run: there is no sub-worker \"wrter\"; give writer, "
+                   "republisher, push-token-status, tenant-activator, "
+                   "account-deletion, contact-deletion, dead-letter, scheduler");
 }
 
 Test(command, a_subworker_named_twice_is_refused)
@@ -322,6 +323,19 @@ Test(command, an_excluded_tenant_that_is_none_is_a_fault_of_the_configuration)
                  "orphan_job.exclude (flag): entry 2 is no tenant id: no UUID, and not 1 to 56 of "
                  "A-Z a-z 0-9 _ - beginning with one of A-Z a-z 0-9; give ids of tenants with "
                  "commas between them");
+}
+
+Test(command, a_schedule_that_is_none_is_a_fault_of_the_configuration)
+{
+    expect_fault("orphan_job.schedule=@never",
+                 "orphan_job.schedule (flag): expected five fields: minute hour day-of-month month "
+                 "day-of-week, or @hourly, @daily, @weekly, @monthly, @yearly");
+}
+
+Test(command, a_time_zone_that_is_none_is_a_fault_of_the_configuration)
+{
+    expect_fault("contact_job.time_zone=Berlin", "contact_job.time_zone (flag): a time zone is UTC "
+                                                 "or a name as Europe/Berlin");
 }
 
 Test(command, checking_a_configuration_with_roles_tells_who_looks_for_them)

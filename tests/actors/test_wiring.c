@@ -1,3 +1,4 @@
+/* fakes: batch_jobs */
 #include "actors/wiring.h"
 
 #include <criterion/criterion.h>
@@ -10,6 +11,12 @@ static void fill(cm_options_t *options, int64_t shards)
     options->monitor.listen = "";
     options->writer.shards = shards;
     options->republisher.shards = 1;
+    options->scheduler.enabled = true;
+    cm_job_schedule_options_t *jobs[] = {&options->contact_job.schedule,
+                                         &options->orphan_job.schedule,
+                                         &options->dashboard_job.schedule};
+    for (size_t i = 0; i < sizeof jobs / sizeof *jobs; i++)
+        *jobs[i] = (cm_job_schedule_options_t){.cron = "@daily", .time_zone = "UTC"};
 }
 
 static const cm_service_t *service(const cm_mesh_t *mesh, const char *name)
@@ -133,6 +140,71 @@ Test(wiring, an_unknown_name_lists_the_known_ones)
     cr_assert(eq(int, cm_mesh_lay_out(&mesh, &options, names, 1, &err), CM_MISCONFIGURED));
     cr_expect(strstr(err.message, "\"wirter\"") != NULL);
     cr_expect(strstr(err.message, "writer, republisher") != NULL);
+}
+
+/* ---- schedulers ----------------------------------------------------------------------------- */
+
+Test(wiring, without_names_each_job_has_a_scheduler_that_drains)
+{
+    static cm_mesh_t mesh;
+    cm_options_t options;
+    cm_error_t err = {0};
+    fill(&options, 1);
+    cr_assert(eq(int, cm_mesh_lay_out(&mesh, &options, NULL, 0, &err), CM_OK));
+    cr_expect(eq(sz, mesh.scheduler_count, cm_batch_job_count));
+    const cm_service_t *job = service(&mesh, "job/orphan-deletion");
+    cr_assert(job != NULL);
+    cr_expect(job->drains);
+    cr_expect(mesh.schedulers[0].schedule.has_ticks);
+    cm_mesh_close(&mesh);
+}
+
+Test(wiring, the_switch_takes_the_schedulers_away_unless_they_are_named)
+{
+    static cm_mesh_t mesh;
+    cm_options_t options;
+    cm_error_t err = {0};
+    const char *const names[] = {"scheduler"};
+    fill(&options, 1);
+    options.scheduler.enabled = false;
+    cr_assert(eq(int, cm_mesh_lay_out(&mesh, &options, NULL, 0, &err), CM_OK));
+    cr_expect(eq(sz, mesh.scheduler_count, 0));
+    cr_assert(eq(int, cm_mesh_lay_out(&mesh, &options, names, 1, &err), CM_OK));
+    cr_expect(eq(sz, mesh.scheduler_count, cm_batch_job_count));
+    cm_mesh_close(&mesh);
+}
+
+Test(wiring, the_schedulers_alone_need_no_gateway)
+{
+    static cm_mesh_t mesh;
+    cm_options_t options;
+    cm_error_t err = {0};
+    const char *const names[] = {"scheduler", "scheduler"};
+    fill(&options, 1);
+    cr_assert(eq(int, cm_mesh_lay_out(&mesh, &options, names, 2, &err), CM_OK));
+    cr_expect(service(&mesh, "gateway") == NULL);
+    cr_expect(eq(sz, mesh.service_count, 1 + cm_batch_job_count), "and the monitor");
+    cr_expect(eq(sz, mesh.expected_count, cm_batch_job_count));
+    cr_expect(eq(int, cm_mesh_role(&mesh), cm_batch_jobs[0].role));
+    cm_mesh_close(&mesh);
+}
+
+Test(wiring, a_named_sub_worker_brings_no_scheduler)
+{
+    static cm_mesh_t mesh;
+    cm_options_t options;
+    cm_error_t err = {0};
+    const char *const names[] = {"writer"};
+    fill(&options, 1);
+    cr_assert(eq(int, cm_mesh_lay_out(&mesh, &options, names, 1, &err), CM_OK));
+    cr_expect(eq(sz, mesh.scheduler_count, 0));
+    cr_expect(service(&mesh, "gateway") != NULL);
+}
+
+Test(wiring, each_start_of_a_process_holds_leases_under_a_name_of_its_own)
+{
+    char one[CM_LEASE_HOLDER_MAX], other[CM_LEASE_HOLDER_MAX];
+    cr_expect(ne(str, (char *)cm_batch_holder(one), (char *)cm_batch_holder(other)));
 }
 
 static const cm_gateway_route_t *route_of_verdicts(cm_mesh_t *mesh, const cm_options_t *options)

@@ -369,3 +369,50 @@ Test(job_run, each_tick_runs_once_though_every_holder_dies)
     cr_expect(ge(int, ran + passed, 10));
     tear_down(&world);
 }
+
+Test(job_run, results_are_counted_by_their_state)
+{
+    world_t world = {0};
+    cm_job_tenant_counts_t counts = {0};
+    set_up(&world);
+    cr_assert(begin(&world, CM_RUN_SCHEDULED, tick_ms));
+    GOOD(cm_job_run_count(AT, world.run_id, &counts, ERR));
+    cr_expect(eq(i64, counts.done + counts.failed + counts.skipped, 0));
+    static const cm_run_tenant_t states[] = {CM_RUN_TENANT_DONE,   CM_RUN_TENANT_DONE,
+                                             CM_RUN_TENANT_DONE,   CM_RUN_TENANT_FAILED,
+                                             CM_RUN_TENANT_FAILED, CM_RUN_TENANT_SKIPPED};
+    for (size_t i = 0; i < CM_LENGTH(states); i++) {
+        char tenant[] = {(char)('a' + i), 0};
+        GOOD(cm_job_run_note(
+            HELD, world.run_id,
+            &(cm_job_tenant_result_t){.tenant = cm_str(tenant), .state = states[i]}, ERR));
+    }
+    GOOD(cm_job_run_count(AT, world.run_id, &counts, ERR));
+    cr_expect(eq(i64, counts.done, 3));
+    cr_expect(eq(i64, counts.failed, 2));
+    cr_expect(eq(i64, counts.skipped, 1));
+    tear_down(&world);
+}
+
+Test(job_run, a_job_tells_its_last_success_and_how_long_the_last_run_took)
+{
+    world_t world = {0};
+    set_up(&world);
+    load(&world);
+    cr_expect(eq(i64, world.job.last_done_ms, 0));
+    cr_expect(eq(i64, world.job.last_took_ms, 0));
+    cr_assert(begin(&world, CM_RUN_SCHEDULED, tick_ms));
+    GOOD(cm_job_run_finish(HELD, world.run_id, CM_RUN_DONE, NULL, NULL, ERR));
+    cm_test_sql(world.pg, "UPDATE " CM_TEST_ADMIN ".job_runs SET started_at = 'epoch',"
+                          " ended_at = 'epoch'::timestamptz + interval '70 seconds'");
+    cr_assert(begin(&world, CM_RUN_SCHEDULED, tick_ms + 60000));
+    GOOD(cm_job_run_finish(HELD, world.run_id, CM_RUN_PARTIAL, NULL, NULL, ERR));
+    cm_test_sql(world.pg,
+                "UPDATE " CM_TEST_ADMIN ".job_runs SET ended_at = started_at + interval '5 seconds'"
+                " WHERE state = 'partial'");
+    GOOD(cm_job_pass(HELD, tick_ms + 120000, tick_ms + 120000, 1, ERR));
+    load(&world);
+    cr_expect(eq(i64, world.job.last_done_ms, 70000), "what failed in part is no success");
+    cr_expect(eq(i64, world.job.last_took_ms, 5000), "and what passed took no time");
+    tear_down(&world);
+}

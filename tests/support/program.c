@@ -41,15 +41,21 @@ static void run_child(const cm_program_t *self, char *const *env, char *const *a
     dup2(self->in_fd, STDIN_FILENO);
     dup2(self->out_fd, STDOUT_FILENO);
     dup2(self->err_fd, STDERR_FILENO);
-    execve(CM_PROGRAM, argv, env);
+    execve(argv[0], argv, env);
     _exit(127);
 }
 
 void cm_program_start(cm_program_t *self, const char *input, const char *const *env,
                       const char *const *argv)
 {
+    cm_program_start_at(self, CM_PROGRAM, input, env, argv);
+}
+
+void cm_program_start_at(cm_program_t *self, const char *path, const char *input,
+                         const char *const *env, const char *const *argv)
+{
     static const char *const kept[] = {"PATH", "ASAN_OPTIONS", "UBSAN_OPTIONS", "LSAN_OPTIONS"};
-    char *environment[WORDS_MAX] = {strdup("CM_CONFIG=")}, *words[WORDS_MAX] = {CM_PROGRAM};
+    char *environment[WORDS_MAX] = {strdup("CM_CONFIG=")}, *words[WORDS_MAX] = {(char *)path};
     size_t count = 1;
     for (size_t i = 0; i < sizeof kept / sizeof *kept; i++)
         if (getenv(kept[i]) && asprintf(&environment[count], "%s=%s", kept[i], getenv(kept[i])) > 0)

@@ -19,6 +19,9 @@ typedef struct {
 /* input: its stdin, NULL for none. env, argv: NULL-terminated, argv without the program's name. */
 void cm_program_start(cm_program_t *self, const char *input, const char *const *env,
                       const char *const *argv);
+/* The same with another program: client-manager with something of it replaced. */
+void cm_program_start_at(cm_program_t *self, const char *path, const char *input,
+                         const char *const *env, const char *const *argv);
 /* Has it written text to stderr within the deadline? */
 bool cm_program_said(cm_program_t *self, const char *text, int deadline_ms);
 /* Wait for its end; the test fails after two minutes. */

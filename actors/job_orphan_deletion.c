@@ -140,8 +140,7 @@ static cm_status_t judge(job_t *self, const cm_orphan_tenant_t *tenant, cm_statu
         return note(self, tenant, tenant->result.excluded ? CM_ORPHAN_EXCLUDED : CM_ORPHAN_DONE,
                     NULL, err);
     if (is_of_all(self, status)) {
-        cm_orphan_figures_add(&self->figures, CM_ORPHAN_DONE, tenant); /* what was deleted of it */
-        self->figures.tenants[CM_ORPHAN_DONE]--;
+        cm_orphan_result_add(&self->figures.sum, &tenant->result); /* as far as it came */
         if (err)
             *err = *failure;
         return status;

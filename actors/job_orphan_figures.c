@@ -35,13 +35,13 @@ void cm_orphan_figures_destroy(cm_orphan_figures_t *self)
 
 /* ---- sums ----------------------------------------------------------------------------------- */
 
-static void add(cm_orphan_result_t *sum, const cm_orphan_result_t *result, int sign)
+void cm_orphan_result_add(cm_orphan_result_t *sum, const cm_orphan_result_t *result)
 {
-    sum->devices += sign * result->devices;
-    sum->orphans += sign * result->orphans;
-    sum->deleted += sign * result->deleted;
-    sum->batches += sign * result->batches;
-    sum->lock_waits += sign * result->lock_waits;
+    sum->devices += result->devices;
+    sum->orphans += result->orphans;
+    sum->deleted += result->deleted;
+    sum->batches += result->batches;
+    sum->lock_waits += result->lock_waits;
 }
 
 void cm_orphan_attempt_add(cm_orphan_result_t *all, const cm_orphan_result_t *attempt)
@@ -62,7 +62,7 @@ void cm_orphan_figures_add(cm_orphan_figures_t *self, cm_orphan_end_t end,
                            const cm_orphan_tenant_t *tenant)
 {
     self->tenants[end]++;
-    add(&self->sum, &tenant->result, 1);
+    cm_orphan_result_add(&self->sum, &tenant->result);
     if (end == CM_ORPHAN_GUARDED && self->guarded.count < GUARDED_MAX)
         cm_orphan_tenants_add(&self->guarded, tenant);
 }
@@ -70,8 +70,13 @@ void cm_orphan_figures_add(cm_orphan_figures_t *self, cm_orphan_end_t end,
 void cm_orphan_figures_take(cm_orphan_figures_t *self, cm_orphan_end_t end,
                             const cm_orphan_tenant_t *tenant)
 {
+    const cm_orphan_result_t *r = &tenant->result;
     self->tenants[end]--;
-    add(&self->sum, &tenant->result, -1);
+    cm_orphan_result_add(&self->sum, &(cm_orphan_result_t){.devices = -r->devices,
+                                                           .orphans = -r->orphans,
+                                                           .deleted = -r->deleted,
+                                                           .batches = -r->batches,
+                                                           .lock_waits = -r->lock_waits});
 }
 
 /* ---- JSON ----------------------------------------------------------------------------------- */

@@ -39,6 +39,7 @@ typedef struct { /* zero-initialise */
     int rounds;
 } cm_orphan_figures_t;
 
+void cm_orphan_result_add(cm_orphan_result_t *sum, const cm_orphan_result_t *result);
 /* Add an attempt to those before, which it counts as gone. */
 void cm_orphan_attempt_add(cm_orphan_result_t *all, const cm_orphan_result_t *attempt);
 void cm_orphan_figures_add(cm_orphan_figures_t *self, cm_orphan_end_t end,

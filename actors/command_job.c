@@ -21,11 +21,10 @@ const cm_batch_job_t *cm_command_job_find(const cm_invocation_t *invocation, con
     const cm_batch_job_t *job = cm_batch_job_find(name);
     if (job)
         return job;
-    fprintf(stderr, "client-manager %s: there is no job \"%s\"; give", invocation->command->name,
-            name);
+    fprintf(stderr, "client-manager %s: there is no job \"%s\"; give one of\n",
+            invocation->command->name, name);
     for (size_t i = 0; i < cm_batch_job_count; i++)
-        fprintf(stderr, "%s %s", i ? "," : "", cm_batch_jobs[i].name);
-    fputc('\n', stderr);
+        fprintf(stderr, "  %-18s %s\n", cm_batch_jobs[i].name, cm_batch_jobs[i].what);
     return NULL;
 }
 

@@ -147,8 +147,10 @@ static cm_status_t add_scheduler(cm_mesh_t *self, const cm_options_t *options,
                                       .stop_order = STOP_SUBWORKERS,
                                       .drains = true,
                                       .required = true});
-    return cm_job_schedule_open(&args->schedule, job->name, cm_batch_job_schedule(job, options),
-                                err);
+    if (cm_job_schedule_open(&args->schedule, job->name, cm_batch_job_schedule(job, options),
+                             err) == CM_OK)
+        return CM_OK;
+    return cm_error_prefix(err, "%s", job->section);
 }
 
 static cm_status_t add_schedulers(cm_mesh_t *self, const cm_options_t *options, cm_error_t *err)

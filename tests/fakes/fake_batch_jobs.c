@@ -3,6 +3,7 @@
  *
  *     public.job_plan  (job, tenants, step_ms, hold_ms, fails)
  *     public.job_steps (job, run_id, tenant, holder, term, at)
+ *     public.job_refused (job, run_id, holder, term)   written when the fence refused a step
  *
  * step_ms is waited before each transaction, hold_ms inside, behind the fence and before the
  * commit. fails: what to do at the last tenant, '' for nothing. */
@@ -59,6 +60,14 @@ static cm_status_t pause_for(cm_batch_run_t *run, int64_t ms, cm_error_t *err)
     return ms ? cm_pg_exec(run->pg, sql, err) : CM_OK;
 }
 
+static void tell_refused(cm_batch_run_t *run, const char *const *values)
+{
+    cm_pg_query(run->pg,
+                "INSERT INTO public.job_refused (job, run_id, holder, term)"
+                " SELECT $1, $2::bigint, $4, $5::bigint WHERE $3::text IS NOT NULL",
+                5, values, NULL, NULL);
+}
+
 static cm_status_t write_step(cm_batch_run_t *run, const char *job, const char *tenant,
                               const plan_t *plan, cm_error_t *err)
 {
@@ -83,6 +92,8 @@ static cm_status_t write_step(cm_batch_run_t *run, const char *job, const char *
     if (status == CM_OK)
         return cm_pg_commit(run->pg, err);
     cm_pg_rollback(run->pg);
+    if (strcmp(err->code, "lease-lost") == 0)
+        tell_refused(run, values);
     return status;
 }
 

@@ -82,6 +82,8 @@ static inline void world_tables(cm_pg_t *pg)
                     " fails text NOT NULL DEFAULT '')");
     cm_test_sql(pg, "CREATE TABLE public.job_steps (job text, run_id bigint, tenant text,"
                     " holder text, term bigint, at timestamptz)");
+    cm_test_sql(pg, "CREATE TABLE public.job_refused (job text, run_id bigint, holder text,"
+                    " term bigint)");
 }
 
 static inline void world_plan(world_t *self, int tenants, int step_ms, const char *fails)

@@ -44,6 +44,8 @@ static void world_open(world_t *self, int tenants, int step_ms, const char *fail
                           " step_ms int, hold_ms int, fails text)");
     cm_test_sql(self->pg, "CREATE TABLE public.job_steps (job text, run_id bigint, tenant text,"
                           " holder text, term bigint, at timestamptz)");
+    cm_test_sql(self->pg, "CREATE TABLE public.job_refused (job text, run_id bigint, holder text,"
+                          " term bigint)");
     cm_test_sql(self->pg, "INSERT INTO public.job_plan VALUES ('orphan-deletion', %d, %d, 0, '%s')",
                 tenants, step_ms, fails);
 }
@@ -232,8 +234,8 @@ Test(job_commands, what_makes_no_sense_is_a_fault_of_usage)
     world_open(&world, 1, 0, "");
     const cm_program_t *done = manager(&world, ARGS("job", "run", "orphans"));
     cr_expect(eq(int, done->code, 2));
-    expect_says(done->err, "there is no job \"orphans\"; give contact-deletion, orphan-deletion, "
-                           "dashboard");
+    expect_says(done->err, "there is no job \"orphans\"; give one of\n");
+    expect_says(done->err, "  orphan-deletion    steps of a test\n");
     cr_expect(eq(int, manager(&world, RUN("--detach", "--dry-run"))->code, 2));
     cr_expect(eq(int, manager(&world, RUN("--tenant", "x y"))->code, 2));
     cr_expect(eq(int, manager(&world, ARGS("job", "show", "x"))->code, 2));

@@ -4,6 +4,7 @@
 #include "runtime/clock.h"
 #include "runtime/log.h"
 #include "schema/dashboard_store.h"
+#include "schema/orphan_store.h"
 #include "schema/tenant_schema.h"
 
 #include <inttypes.h>
@@ -489,6 +490,7 @@ static cm_dashboard_options_t store_options(cm_batch_run_t *run)
     const cm_options_t *o = run->options;
     return (cm_dashboard_options_t){
         .admin_schema = o->postgres.admin_schema,
+        .orphan_age_s = o->orphan_job.age_days * CM_ORPHAN_DAY_S,
         .top = (int)o->dashboard_job.top,
         .sample = (int)o->dashboard_job.sample,
         .reference_max_age_s = o->dashboard_job.reference_max_age_hours * 3600,

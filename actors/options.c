@@ -1,12 +1,14 @@
 #include "actors/options.h"
 #include "actors/contact_job_options.h"
 #include "proto/schedule.h"
+#include "proto/tenant_id.h"
 #include "runtime/cleanup.h"
 #include "runtime/redis.h"
 
 #include <libpq-fe.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { SECRET_KEY_MIN = 16 };
@@ -205,6 +207,25 @@ static const cm_config_key_t keys[] = {
      false, "days for which runs of jobs and their results are kept"},
     SCHEDULE_KEYS(contact_job, NULL, "deleted contacts are fetched"),
     SCHEDULE_KEYS(orphan_job, NULL, "devices without a contact are deleted"),
+    {"orphan_job.exclude", CM_CONFIG_TEXT, AT(orphan_job.exclude), NULL, 0, 65536, NULL, false,
+     "tenants whose devices without contact are kept, separated by commas; table orphan_rules "
+     "excludes, too"},
+    {"orphan_job.age_days", CM_CONFIG_INT, AT(orphan_job.age_days), "30", 1, 36500, NULL, false,
+     "days without contact after which a device goes, unless orphan_rules says otherwise"},
+    {"orphan_job.guard_percent", CM_CONFIG_INT, AT(orphan_job.guard_percent), "20", 1, 100, NULL,
+     false, "percent of a tenant's devices that may go in a run, else none does; 100: no guard"},
+    {"orphan_job.guard_above", CM_CONFIG_INT, AT(orphan_job.guard_above), "100", 1, 1000000000,
+     NULL, false, "devices a tenant has at the most that is not guarded"},
+    {"orphan_job.batch_max", CM_CONFIG_INT, AT(orphan_job.batch_max), "1000", 1, 10000, NULL, false,
+     "devices deleted in one transaction, for which writers of the tenant wait"},
+    {"orphan_job.pause_ms", CM_CONFIG_INT, AT(orphan_job.pause_ms), "20", 0, 60000, NULL, false,
+     "milliseconds between two such transactions at the least; more after waits for a lock"},
+    {"orphan_job.busy_percent", CM_CONFIG_INT, AT(orphan_job.busy_percent), "20", 1, 100, NULL,
+     false, "percent of the time the deletion works, it rests for the others; 100: no rest"},
+    {"orphan_job.retry_rounds", CM_CONFIG_INT, AT(orphan_job.retry_rounds), "5", 0, 100, NULL,
+     false, "times tenants that failed are tried again after the pass"},
+    {"orphan_job.retry_ms", CM_CONFIG_INT, AT(orphan_job.retry_ms), "5000", 0, 300000, NULL, false,
+     "milliseconds before the first of these, twice as long before each next, up to 5 minutes"},
     SCHEDULE_KEYS(dashboard_job, "@hourly", "figures of each tenant are collected"),
     {"dashboard_job.tenant_timeout_ms", CM_CONFIG_INT, AT(dashboard_job.tenant_timeout_ms),
      "120000", 1000, 3600000, NULL, false,
@@ -363,6 +384,20 @@ static cm_status_t check_secret(const cm_config_t *config, const char *name, con
                         name, cm_config_origin(config, name), strlen(key), SECRET_KEY_MIN);
 }
 
+static cm_status_t check_excluded(const cm_config_t *config, const char *excluded, cm_error_t *err)
+{
+    char(*ids)[CM_TENANT_ID_MAX] = NULL;
+    size_t count = 0;
+    cm_error_t failure = {0};
+    cm_status_t status = cm_tenant_id_list(cm_str(excluded), &ids, &count, &failure);
+    free(ids);
+    if (status == CM_OK)
+        return CM_OK;
+    return cm_error_set(err, CM_MISCONFIGURED, "config",
+                        "orphan_job.exclude (%s): %s; give ids of tenants with commas between them",
+                        cm_config_origin(config, "orphan_job.exclude"), failure.message);
+}
+
 static cm_status_t check_schedule(const cm_config_t *config, const char *section,
                                   const cm_job_schedule_options_t *schedule, cm_error_t *err)
 {
@@ -425,6 +460,8 @@ cm_status_t cm_options_check(const cm_config_t *config, cm_error_t *err)
         status = check_secret(config, "erasure.key", options->erasure.key, err);
     if (status == CM_OK)
         status = cm_contact_job_check(config, err);
+    if (status == CM_OK)
+        status = check_excluded(config, options->orphan_job.exclude, err);
     if (status == CM_OK)
         status = check_schedules(config, options, err);
     return status == CM_OK ? check_listen(config, options->monitor.listen, err) : status;

@@ -103,6 +103,9 @@ typedef struct {
     } contact_job;
     struct {
         cm_job_schedule_options_t schedule;
+        const char *exclude; /* as cm_tenant_id_list() wants it */
+        int64_t age_days, guard_percent, guard_above;
+        int64_t batch_max, pause_ms, busy_percent, retry_rounds, retry_ms;
     } orphan_job;
     struct {
         cm_job_schedule_options_t schedule;
@@ -126,9 +129,9 @@ extern const size_t cm_options_alias_count;
 
 /* Checks that go beyond one key: retry.windows_ms has five entries, broker.lease_ms is longer than
  * broker.poll_ms, the URIs and the address can be read, audit.key and erasure.key are empty or long
- * enough, schedules and time zones of jobs are good ones, and what the choices made in contact_job
- * and dashboard_job need is given. CM_MISCONFIGURED naming the key and its origin. Time zones are
- * opened: before other threads start. */
+ * enough, schedules and time zones of jobs are good ones, orphan_job.exclude is a list of tenants,
+ * and what the choices made in contact_job and dashboard_job need is given. CM_MISCONFIGURED naming
+ * the key and its origin. Time zones are opened: before other threads start. */
 cm_status_t cm_options_check(const cm_config_t *config, cm_error_t *err);
 void cm_options_retry_policy(const cm_options_t *options, cm_retry_policy_t *ret_policy);
 /* Connection options for an actor; application_name is borrowed. */

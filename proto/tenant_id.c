@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
 
@@ -70,6 +71,42 @@ cm_status_t cm_tenant_id_canonical(cm_str_t text, char id[CM_TENANT_ID_MAX], cm_
                         "no UUID, and not 1 to %d of A-Z a-z 0-9 _ - beginning with one of "
                         "A-Z a-z 0-9",
                         CM_TENANT_ID_MAX - 1);
+}
+
+static cm_str_t trim(cm_str_t s)
+{
+    while (s.len > 0 && strchr(" \t\r\n", s.ptr[0])) {
+        s.ptr++;
+        s.len--;
+    }
+    while (s.len > 0 && strchr(" \t\r\n", s.ptr[s.len - 1]))
+        s.len--;
+    return s;
+}
+
+cm_status_t cm_tenant_id_list(cm_str_t text, char (**ret_ids)[CM_TENANT_ID_MAX], size_t *ret_count,
+                              cm_error_t *err)
+{
+    size_t commas = 0, count = 0;
+    cm_str_t left = text.ptr ? trim(text) : CM_STR("");
+    for (size_t i = 0; i < left.len; i++)
+        commas += left.ptr[i] == ',';
+    char(*ids)[CM_TENANT_ID_MAX] = calloc(commas + 1, sizeof *ids);
+    if (!ids)
+        abort();
+    for (bool more = left.len > 0; more;) {
+        const char *comma = memchr(left.ptr, ',', left.len);
+        size_t len = comma ? (size_t)(comma - left.ptr) : left.len;
+        if (cm_tenant_id_canonical(trim((cm_str_t){left.ptr, len}), ids[count++], err) != CM_OK) {
+            free(ids);
+            return cm_error_prefix(err, "entry %zu is no tenant id", count);
+        }
+        more = comma != NULL;
+        left = (cm_str_t){left.ptr + len + more, left.len - len - more};
+    }
+    *ret_ids = ids;
+    *ret_count = count;
+    return CM_OK;
 }
 
 const char *cm_tenant_id_schema(const char *id, char schema[CM_TENANT_SCHEMA_MAX])

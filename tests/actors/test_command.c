@@ -344,6 +344,14 @@ Test(command, a_role_prefix_that_names_no_role_is_a_fault_of_the_configuration)
         "a letter first, not pg_");
 }
 
+Test(command, an_excluded_tenant_that_is_none_is_a_fault_of_the_configuration)
+{
+    expect_fault("orphan_job.exclude=42,a:b",
+                 "orphan_job.exclude (flag): entry 2 is no tenant id: no UUID, and not 1 to 56 of "
+                 "A-Z a-z 0-9 _ - beginning with one of A-Z a-z 0-9; give ids of tenants with "
+                 "commas between them");
+}
+
 Test(command, a_schedule_that_is_none_is_a_fault_of_the_configuration)
 {
     expect_fault("orphan_job.schedule=@never",

@@ -197,3 +197,46 @@ Test(tenant_id, peek_of_an_absent_body_finds_nothing)
     char id[CM_TENANT_ID_MAX];
     cr_expect(not(cm_tenant_id_peek(CM_STR_NONE, id)));
 }
+
+/* ---- lists ---------------------------------------------------------------------------------- */
+
+static void expect_list(const char *text, size_t expected, const char *last)
+{
+    char(*ids)[CM_TENANT_ID_MAX] = NULL;
+    size_t count = 9;
+    cm_error_t err = {0};
+    cr_assert(eq(int, cm_tenant_id_list(cm_str(text), &ids, &count, &err), CM_OK), "%s",
+              err.message);
+    cr_expect(eq(sz, count, expected));
+    if (expected > 0)
+        cr_expect(eq(str, ids[expected - 1], (char *)last));
+    free(ids);
+}
+
+Test(tenant_id, a_list_has_commas_and_any_space_around_its_ids)
+{
+    expect_list("", 0, NULL);
+    expect_list(" \n", 0, NULL);
+    expect_list(NULL, 0, NULL);
+    expect_list("42", 1, "42");
+    expect_list(" 42 ,acme,\n6A2F4BD8-6D5C-4A53-9DD3-21C8F0F0A6A1 ", 3,
+                "6a2f4bd86d5c4a539dd321c8f0f0a6a1");
+}
+
+Test(tenant_id, a_list_tells_which_entry_is_none)
+{
+    static const struct {
+        const char *text, *said;
+    } bad[] = {
+        {"42,a b", "entry 2 "}, {",42", "entry 1 "}, {"1,,2", "entry 2 "}, {"1,2,", "entry 3 "}};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        char(*ids)[CM_TENANT_ID_MAX] = NULL;
+        size_t count = 0;
+        cm_error_t err = {0};
+        cr_expect(
+            eq(int, cm_tenant_id_list(cm_str(bad[i].text), &ids, &count, &err), CM_PERMANENT));
+        cr_expect(eq(str, err.code, "invalid-tenant"));
+        cr_expect(ne(ptr, strstr(err.message, bad[i].said), NULL), "%s", err.message);
+        cr_expect(eq(ptr, ids, NULL));
+    }
+}

@@ -17,7 +17,8 @@ typedef struct {
     cm_orphan_rules_t *rules;
     cm_orphan_options_t options;
     cm_batch_pace_t pace;
-    cm_status_t fence_status;   /* of the last transaction */
+    const char *tenant;         /* in hand */
+    cm_status_t fence_status;   /* of the last transaction, as far as it is of all tenants */
     int64_t deleted, committed; /* devices before the tenant in hand; its batches that were paced */
     cm_orphan_tenants_t ended;  /* before the run was resumed, in order of id */
     cm_orphan_tenants_t failed; /* to be tried again */
@@ -73,11 +74,17 @@ static cm_status_t note_failed(job_t *self, const cm_orphan_tenant_t *tenant,
 
 /* ---- one tenant ----------------------------------------------------------------------------- */
 
+/* A hold, a suspension or a deletion that comes after the tenant was looked up counts at once. */
 static cm_status_t fence(void *ctx, cm_pg_t *pg, cm_error_t *err)
 {
     job_t *self = ctx;
     self->fence_status = cm_batch_fence(self->run, pg, err);
-    return self->fence_status;
+    if (self->fence_status != CM_OK)
+        return self->fence_status;
+    cm_status_t status = cm_tenant_fence(pg, admin_schema(self), self->tenant, err);
+    if (status != CM_MISSING)
+        self->fence_status = status;
+    return status;
 }
 
 static bool pace(void *ctx, const cm_orphan_result_t *so_far, bool waited)
@@ -109,6 +116,7 @@ static cm_status_t look_up(job_t *self, const char *id, cm_tenant_state_t *ret_s
 static cm_status_t attempt(job_t *self, cm_orphan_tenant_t *tenant, cm_error_t *err)
 {
     cm_orphan_result_t result;
+    self->tenant = tenant->id;
     self->fence_status = CM_OK;
     self->committed = 0;
     cm_batch_pace_next(&self->pace);
@@ -151,8 +159,8 @@ static cm_status_t judge(job_t *self, const cm_orphan_tenant_t *tenant, cm_statu
         status = look_up(self, tenant->id, &state, &held, err);
     else
         status = CM_OK;
-    if (status == CM_OK && state != CM_TENANT_ACTIVE)
-        return note(self, tenant, CM_ORPHAN_GONE, NULL, err);
+    if (status == CM_OK && (state != CM_TENANT_ACTIVE || held))
+        return note(self, tenant, held ? CM_ORPHAN_HELD : CM_ORPHAN_GONE, NULL, err);
     return status == CM_OK ? note_failed(self, tenant, failure, err) : status;
 }
 

@@ -4,7 +4,9 @@
  * tenants, in order of id; those that orphan_job.exclude or the table orphan_rules exclude, and
  * those under legal hold, are left alone and noted as skipped. Rules that cannot be read fail the
  * run before anything is deleted. Each tenant is looked up in the registry when its turn comes,
- * which may be hours after the list was read.
+ * which may be hours after the list was read, and again in each transaction that deletes: a hold, a
+ * suspension or a deletion that comes in between ends its turn, and waits for one batch at the
+ * most.
  *
  * A tenant that fails is noted and told, holds up no other, and is tried again after the pass, up
  * to orphan_job.retry_rounds times. One that the guard stops is not: only a person can tell whether

@@ -3,6 +3,7 @@
 #include "schema/sql.h"
 #include "schema/tenant_step.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -127,6 +128,21 @@ cm_status_t cm_tenant_hold_get(cm_pg_t *pg, const char *admin_schema, const char
     if (!*ret_reason)
         abort();
     return CM_OK;
+}
+
+cm_status_t cm_tenant_fence(cm_pg_t *pg, const char *admin_schema, const char *id, cm_error_t *err)
+{
+    const char *values[] = {id};
+    CM_CLEANUP(cm_pg_clear) PGresult *result = NULL;
+    assert(!cm_pg_is_connected(pg) || PQtransactionStatus(cm_pg_raw(pg)) == PQTRANS_INTRANS);
+    cm_status_t status = cm_sql_query(pg,
+                                      "SELECT FROM @schema@.tenants WHERE id = $1"
+                                      " AND state = 'active' AND held_at IS NULL FOR KEY SHARE",
+                                      admin_schema, 1, values, &result, err);
+    if (status != CM_OK || PQntuples(result) > 0)
+        return status;
+    return cm_error_set(err, CM_MISSING, "tenant-resting",
+                        "tenant %s is not active, or under legal hold", id);
 }
 
 cm_status_t cm_tenant_release(cm_pg_t *pg, const char *admin_schema, const char *id,

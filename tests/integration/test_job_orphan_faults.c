@@ -1,4 +1,6 @@
 /* The orphan deletion when something is in its way: locks, a stop, a lost lease, a kill, roles. */
+#include "schema/tenant_deletion.h"
+#include "schema/tenant_state.h"
 #include "tests/integration/orphan_job_case.h"
 #include "tests/schema/role_case.h"
 
@@ -76,6 +78,83 @@ Test(job_orphan_faults, a_tenant_whose_tables_are_missing_is_a_failure)
     WORKS(CM_OK);
     LEFT("b", 6);
     NOTED("a|failed|42P01\nb|done|\nc|done|");
+}
+
+/* ---- held, suspended, deleted in between ---------------------------------------------------- */
+
+static bool is_in_a(const world_t *self)
+{
+    return self->run.progress.done == 0 && self->run.progress.rows >= 2;
+}
+
+static void hold_a(void *ctx)
+{
+    world_t *self = ctx;
+    cm_tenant_change_t change;
+    cm_status_t status = CM_OK;
+    if (is_in_a(self))
+        status = cm_tenant_hold(self->other, CM_TEST_ADMIN, "a", "", NULL, &change, &self->err);
+    cr_expect(eq(int, status, CM_OK), "%s", self->err.message);
+}
+
+static void suspend_a(void *ctx)
+{
+    world_t *self = ctx;
+    cm_tenant_change_t change;
+    cm_status_t status = CM_OK;
+    if (is_in_a(self))
+        status = cm_tenant_suspend(self->other, CM_TEST_ADMIN, "a", NULL, &change, &self->err);
+    cr_expect(eq(int, status, CM_OK), "%s", self->err.message);
+}
+
+static void request_deletion_of_a(void *ctx)
+{
+    world_t *self = ctx;
+    cm_deletion_step_t step;
+    cm_audit_trail_t audit = {.actor = "a test"};
+    cm_deletion_request_t request = {"a", 2000, "", ""};
+    cm_status_t status = CM_OK;
+    if (is_in_a(self))
+        status = cm_tenant_deletion_request(self->other, CM_TEST_ADMIN, &request, &audit, &step,
+                                            &self->err);
+    cr_expect(eq(int, status, CM_OK), "%s", self->err.message);
+}
+
+/* `happens` while the orphans of a are being deleted: those of the batch before are the last. */
+static void expect_the_rest_is_left(void (*happens)(void *world), const char *figure_name)
+{
+    CM_CLEANUP(world_close) world_t world;
+    world_open(&world);
+    put(&world, "a", 10, 6);
+    put(&world, "b", 10, 4);
+    world.options.orphan_job.batch_max = 2;
+    world.on_shown = happens;
+    WORKS(CM_OK);
+    LEFT("a", 8);
+    LEFT("b", 6);
+    NOTED("a|skipped|\nb|done|\nc|done|");
+    FIGURE(figure_name, 1);
+    FIGURE("tenants_failed", 0);
+    FIGURE("tenants_done", 2);
+    FIGURE("deleted", 6);
+    FIGURE("retry_rounds", 0);
+    cr_expect(eq(u64, world.run.progress.done, 3));
+    cr_expect(eq(u64, world.run.progress.failed, 0));
+}
+
+Test(job_orphan_faults, a_legal_hold_placed_while_orphans_go_keeps_the_rest)
+{
+    expect_the_rest_is_left(hold_a, "tenants_held");
+}
+
+Test(job_orphan_faults, a_suspension_while_orphans_go_keeps_the_rest)
+{
+    expect_the_rest_is_left(suspend_a, "tenants_gone");
+}
+
+Test(job_orphan_faults, a_deletion_asked_for_while_orphans_go_keeps_the_rest)
+{
+    expect_the_rest_is_left(request_deletion_of_a, "tenants_gone");
 }
 
 /* ---- stopped, killed, overtaken ------------------------------------------------------------- */

@@ -110,3 +110,70 @@ Test(tenant_state, a_deleted_tenant_is_left_alone)
     expect_refused(pg, cm_tenant_resume, CM_PERMANENT, "tenant-deleted");
     expect_refused(pg, hold, CM_PERMANENT, "tenant-deleted");
 }
+
+/* ---- the fence ------------------------------------------------------------------------------ */
+
+static cm_status_t fence(cm_pg_t *pg, const char *id, cm_error_t *err)
+{
+    *err = (cm_error_t){0};
+    cm_test_sql(pg, "BEGIN");
+    cm_status_t status = cm_tenant_fence(pg, CM_TEST_ADMIN, id, err);
+    cm_pg_rollback(pg);
+    return status;
+}
+
+static void expect_resting(cm_pg_t *pg, const char *id)
+{
+    cm_error_t err;
+    cr_expect(eq(int, fence(pg, id, &err), CM_MISSING));
+    cr_expect(eq(str, err.code, "tenant-resting"));
+}
+
+Test(tenant_state, the_fence_lets_an_active_tenant_through_and_no_other)
+{
+    char uri[CM_TEST_URI_MAX];
+    CM_CLEANUP(cm_pg_destroy) cm_pg_t *pg = cm_test_admin(uri);
+    cm_error_t err;
+    cm_tenant_change_t done;
+    cm_test_tenant(pg, "42");
+    cr_expect(eq(int, fence(pg, "42", &err), CM_OK), "%s", err.message);
+    expect_resting(pg, "43");
+    cr_assert(eq(int, hold(pg, CM_TEST_ADMIN, "42", NULL, &done, &err), CM_OK));
+    expect_resting(pg, "42");
+    cr_assert(eq(int, release(pg, CM_TEST_ADMIN, "42", NULL, &done, &err), CM_OK));
+    cr_expect(eq(int, fence(pg, "42", &err), CM_OK));
+    cr_assert(eq(int, cm_tenant_suspend(pg, CM_TEST_ADMIN, "42", NULL, &done, &err), CM_OK));
+    expect_resting(pg, "42");
+    cm_test_delete(pg, "42", 2000);
+    expect_resting(pg, "42");
+}
+
+Test(tenant_state, a_step_waits_for_the_fence_and_the_fence_for_a_step)
+{
+    char uri[CM_TEST_URI_MAX];
+    CM_CLEANUP(cm_pg_destroy) cm_pg_t *pg = cm_test_admin(uri);
+    CM_CLEANUP(cm_pg_destroy) cm_pg_t *other = cm_test_connect(uri);
+    cm_error_t err = {0};
+    cm_test_tenant(pg, "42");
+    cm_test_sql(pg, "BEGIN");
+    cr_assert(eq(int, cm_tenant_fence(pg, CM_TEST_ADMIN, "42", &err), CM_OK));
+    cm_test_sql(other, "BEGIN");
+    cr_expect(eq(int,
+                 cm_pg_exec(other,
+                            "SELECT FROM " CM_TEST_ADMIN ".tenants WHERE id = '42'"
+                            " FOR UPDATE NOWAIT",
+                            &err),
+                 CM_TRANSIENT));
+    cr_expect(eq(str, err.code, "55P03"));
+    cm_pg_rollback(other);
+    cm_pg_rollback(pg);
+
+    cm_test_sql(other, "BEGIN");
+    cm_test_sql(other, "UPDATE " CM_TEST_ADMIN ".tenants SET held_at = now() WHERE id = '42'");
+    cm_test_sql(other, "SELECT FROM " CM_TEST_ADMIN ".tenants WHERE id = '42' FOR UPDATE");
+    cm_test_sql(pg, "SET lock_timeout = 1");
+    cr_expect(eq(int, fence(pg, "42", &err), CM_TRANSIENT));
+    cr_expect(eq(str, err.code, "55P03"));
+    cm_test_sql(other, "COMMIT");
+    expect_resting(pg, "42");
+}

@@ -217,6 +217,12 @@ static cm_status_t read_customer(job_t *self, cm_contact_mark_t *customer, cm_er
     return end_customer(self, customer, customer->failure, err);
 }
 
+/* Not damage to what it holds of one customer. */
+static bool is_away(const cm_error_t *failure)
+{
+    return failure->status == CM_UNAVAILABLE && !cm_pg_is_isolable(failure);
+}
+
 /* All that are not settled. *ret_away: the source is, for whomever it is asked; the rest waits. */
 static cm_status_t read_round(job_t *self, size_t *ret_left, bool *ret_away, cm_error_t *err)
 {
@@ -232,8 +238,7 @@ static cm_status_t read_round(job_t *self, size_t *ret_left, bool *ret_away, cm_
                 status = read_customer(self, customer, err);
             if (status != CM_OK)
                 return status;
-            bool is_away = !customer->settled && customer->failure->status == CM_UNAVAILABLE;
-            away = is_away ? away + 1 : 0;
+            away = !customer->settled && is_away(customer->failure) ? away + 1 : 0;
             *ret_away = away == AWAY_AFTER;
         }
         *ret_left += !customer->settled;

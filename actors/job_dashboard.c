@@ -62,10 +62,11 @@ static bool again(job_t *self, cm_status_t status, int *tries)
     return true;
 }
 
-/* Not of a tenant: the rest would meet it, too. */
-static bool is_of_the_run(cm_status_t status)
+/* Not of a tenant: the rest would meet it, too. Damage to its tables is the tenant's. */
+static bool is_of_the_run(const cm_error_t *failure)
 {
-    return status == CM_UNAVAILABLE || status == CM_CANCELLED;
+    return failure->status == CM_CANCELLED ||
+           (failure->status == CM_UNAVAILABLE && !cm_pg_is_isolable(failure));
 }
 
 static void on_wait(void *ctx)
@@ -182,7 +183,7 @@ static cm_status_t measure(job_t *self, const tenant_t *tenant, outcome_t *outco
         status = cm_dashboard_measure(self->store, self->pg, tenant->id, &outcome->failure);
     if (status == CM_MISSING)
         status = mend(self, tenant, outcome, &outcome->failure);
-    if (status != CM_OK && (is_of_the_run(status) || !cm_pg_is_connected(self->pg) ||
+    if (status != CM_OK && (is_of_the_run(&outcome->failure) || !cm_pg_is_connected(self->pg) ||
                             strcmp(outcome->failure.code, "lease-lost") == 0)) {
         *err = outcome->failure;
         return status;

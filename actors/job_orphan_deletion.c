@@ -131,10 +131,11 @@ static cm_status_t attempt(job_t *self, cm_orphan_tenant_t *tenant, cm_error_t *
     return status;
 }
 
-/* Nothing of this tenant: no other's turn can come either. */
-static bool is_of_all(const job_t *self, cm_status_t status)
+/* Nothing of this tenant: no other's turn can come either. Damage to its tables is. */
+static bool is_of_all(const job_t *self, const cm_error_t *failure)
 {
-    return status == CM_UNAVAILABLE || status == CM_CANCELLED ||
+    return failure->status == CM_CANCELLED ||
+           (failure->status == CM_UNAVAILABLE && !cm_pg_is_isolable(failure)) ||
            !cm_pg_is_connected(self->run->pg) ||
            (self->fence_status != CM_OK && self->fence_status != CM_TRANSIENT);
 }
@@ -147,7 +148,7 @@ static cm_status_t judge(job_t *self, const cm_orphan_tenant_t *tenant, cm_statu
     if (status == CM_OK)
         return note(self, tenant, tenant->result.excluded ? CM_ORPHAN_EXCLUDED : CM_ORPHAN_DONE,
                     NULL, err);
-    if (is_of_all(self, status)) {
+    if (is_of_all(self, failure)) {
         cm_orphan_result_add(&self->figures.sum, &tenant->result); /* as far as it came */
         if (err)
             *err = *failure;

@@ -175,6 +175,33 @@ Test(contact_job_failures, that_stay_are_told_when_tries_are_used_up, .init = be
     expect_published(2 * CONTACTS);
 }
 
+/* As many as make a source away, were it the source. */
+Test(contact_job_failures, of_damaged_rows_hold_up_no_other_customer, .init = begin_postgres,
+     .fini = end_world)
+{
+    for (const char *id = "123"; *id; id++)
+        cm_test_tenant(world.pg, (char[]){*id, '\0'});
+    cm_test_sql(world.pg,
+                "CREATE FUNCTION public.deleted_of(text) RETURNS SETOF public.deleted LANGUAGE"
+                " plpgsql AS $$BEGIN IF length($1) = 1 THEN RAISE 'invalid page' USING ERRCODE ="
+                " 'XX001'; END IF; RETURN QUERY SELECT * FROM public.deleted WHERE customer = $1;"
+                " END$$");
+    set("contact_job.queries=each");
+    set("contact_job.retries=1");
+    set("contact_job.query=SELECT customer AS customer_id, contact AS contact_id, at AS deleted_at"
+        " FROM public.deleted_of($1)");
+    configure();
+    begin_run();
+    cr_assert(eq(int, call_body(), CM_OK), "%s %s", world.err.code, world.err.message);
+    cr_expect(eq(llong, told_customers("failed"), 3));
+    cr_expect(eq(llong, told_customers("done"), 2));
+    expect_published(2 * CONTACTS);
+    CM_CLEANUP(cm_free)
+    char *rows = cm_test_rows(world.pg, "SELECT DISTINCT state, error_code FROM " CM_TEST_ADMIN
+                                        ".job_run_tenants ORDER BY state");
+    cr_expect(eq(str, rows, "done|\nfailed|XX001"));
+}
+
 Test(contact_job_failures, of_the_one_query_end_the_call_when_tries_are_used_up,
      .init = begin_bigquery, .fini = end_bigquery)
 {

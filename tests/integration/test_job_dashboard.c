@@ -346,6 +346,33 @@ Test(job_dashboard, one_that_stays_locked_fails_and_holds_up_no_other)
     world_close(&world);
 }
 
+static void damage_a(void *ctx, const cm_batch_progress_t *progress)
+{
+    world_t *self = ctx;
+    if (progress->total != 2) /* the catalog was not read */
+        return;
+    self->on_show = NULL;
+    cm_test_sql(self->other, "CREATE FUNCTION tenant_a.damaged() RETURNS boolean LANGUAGE plpgsql"
+                             " AS $$BEGIN RAISE 'invalid page' USING ERRCODE = 'XX001'; END$$");
+    cm_test_sql(self->other, "ALTER TABLE tenant_a.devices RENAME TO intact");
+    cm_test_sql(self->other, "CREATE VIEW tenant_a.devices AS SELECT * FROM tenant_a.intact"
+                             " WHERE tenant_a.damaged()");
+}
+
+Test(job_dashboard, one_with_a_damaged_table_fails_and_holds_up_no_other)
+{
+    world_t world = {0};
+    world_open(&world);
+    world.on_show = damage_a;
+    GOOD(cm_job_dashboard(&world.run, &world.err));
+    ROWS("b", "SELECT tenant FROM " METRICS " WHERE collected_at IS NOT NULL");
+    ROWS("a|failed|2|XX001",
+         "SELECT tenant, state, attempts, error_code FROM " ADMIN ".job_run_tenants");
+    SUMMARY("failed", 1);
+    cr_expect(eq(u64, world.run.progress.done, 2));
+    world_close(&world);
+}
+
 /* ---- stopped and resumed -------------------------------------------------------------------- */
 
 enum { MANY = 150 };

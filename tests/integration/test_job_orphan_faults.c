@@ -80,6 +80,24 @@ Test(job_orphan_faults, a_tenant_whose_tables_are_missing_is_a_failure)
     NOTED("a|failed|42P01\nb|done|\nc|done|");
 }
 
+Test(job_orphan_faults, a_tenant_with_a_damaged_table_holds_up_no_other)
+{
+    CM_CLEANUP(world_close) world_t world;
+    world_open(&world);
+    put(&world, "a", 10, 3);
+    put(&world, "b", 10, 4);
+    cm_test_sql(world.other, "CREATE FUNCTION tenant_a.damaged() RETURNS trigger LANGUAGE plpgsql"
+                             " AS $$BEGIN RAISE 'invalid page' USING ERRCODE = 'XX001'; END$$");
+    cm_test_sql(world.other, "CREATE TRIGGER damaged BEFORE DELETE ON tenant_a.devices"
+                             " EXECUTE FUNCTION tenant_a.damaged()");
+    WORKS(CM_OK);
+    LEFT("a", 10);
+    LEFT("b", 6);
+    NOTED("a|failed|XX001\nb|done|\nc|done|");
+    FIGURE("tenants_failed", 1);
+    FIGURE("retry_rounds", 2);
+}
+
 /* ---- held, suspended, deleted in between ---------------------------------------------------- */
 
 static bool is_in_a(const world_t *self)

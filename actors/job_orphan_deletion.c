@@ -10,7 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PAGE = 500, RETRY_MAX_MS = 5 * 60 * 1000 };
+enum {
+    PAGE = 500,
+    RETRY_MAX_MS = 5 * 60 * 1000,
+    LAST_LOCK_TIMEOUT_MS = 1500, /* see orphan_store.h */
+    LAST_LOCK_TRIES = 2          /* the tenant's writers wait as long */
+};
 
 typedef struct {
     cm_batch_run_t *run;
@@ -341,6 +346,10 @@ static cm_status_t retry(job_t *self, cm_error_t *err)
     while (status == CM_OK && self->failed.count > 0 &&
            self->figures.rounds < self->run->options->orphan_job.retry_rounds) {
         self->figures.rounds++;
+        if (self->figures.rounds == self->run->options->orphan_job.retry_rounds) {
+            self->options.lock_timeout_ms = LAST_LOCK_TIMEOUT_MS;
+            self->options.lock_tries = LAST_LOCK_TRIES;
+        }
         cm_batch_rest(self->run, wait_ms);
         status = may_go_on(self, err);
         if (status == CM_OK)

@@ -9,9 +9,11 @@
  * most.
  *
  * A tenant that fails is noted and told, holds up no other, and is tried again after the pass, up
- * to orphan_job.retry_rounds times. One that the guard stops is not: only a person can tell whether
- * so many may go. It is noted as failed with code "orphan-guard", told as an error, and let through
- * by client-manager job run orphan-deletion --tenant ID --set orphan_job.guard_percent=100
+ * to orphan_job.retry_rounds times. The last time it waits for locks so long, 1.5 s, that an
+ * autovacuum gives way (schema/orphan_store.h). One that the guard stops is not tried again: only a
+ * person can tell whether so many may go. It is noted as failed with code "orphan-guard", told as
+ * an error, and let through by
+ * client-manager job run orphan-deletion --tenant ID --set orphan_job.guard_percent=100
  *
  * A run that is resumed leaves out the tenants it has done, and counts them as noted; of the one it
  * was killed in, batches committed before are in no figure. No checkpoint: what is left to delete

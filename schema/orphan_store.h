@@ -15,7 +15,9 @@
  * (schema/device_sql.c). Row locks alone cannot do: an upsert that waits for the row of a deletion
  * inserts it anew when that has committed, with a snapshot from before the tombstone, and an older
  * event would bring the device back. So the locks are held for a batch of 1,000 keys that are known
- * already, and waited for only as long as writers may be made to queue behind.
+ * already, and waited for only as long as writers may be made to queue behind. Whoever reads for
+ * long (a backup) is waited for in vain, and so is an autovacuum: it gives way only to one who has
+ * waited longer than deadlock_timeout (1 s), which is what a longer lock_timeout_ms is for.
  *
  * No index serves it: one over created_at would cost every insert, and reading pages of a thousand
  * tenants does not hurt. Rule: DESIGN section 6, reliability section 4.5.

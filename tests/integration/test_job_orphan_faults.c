@@ -45,6 +45,39 @@ Test(job_orphan_faults, a_locked_tenant_holds_up_no_other_and_is_done_after_the_
     cr_expect(eq(u64, world.run.progress.failed, 0));
 }
 
+/* The lock time-out under which the orphans of a went, in the first of `rounds` after the pass. */
+static void expect_lock_timeout(int rounds, const char *timeout)
+{
+    CM_CLEANUP(world_close) world_t world;
+    world_open(&world);
+    put(&world, "a", 10, 3);
+    cm_test_sql(world.other, "CREATE TABLE public.seen (timeout text)");
+    cm_test_sql(world.other, "CREATE FUNCTION public.see() RETURNS trigger LANGUAGE plpgsql AS"
+                             " $$BEGIN INSERT INTO public.seen VALUES"
+                             " (current_setting('lock_timeout')); RETURN NULL; END$$");
+    cm_test_sql(world.other, "CREATE TRIGGER see AFTER DELETE ON tenant_a.devices"
+                             " EXECUTE FUNCTION public.see()");
+    cm_test_sql(world.other, "BEGIN");
+    cm_test_sql(world.other, "LOCK TABLE tenant_a.tombstones IN ROW EXCLUSIVE MODE");
+    world.on_shown = unlock_after_pass;
+    world.options.orphan_job.retry_rounds = rounds;
+    WORKS(CM_OK);
+    LEFT("a", 7);
+    FIGURE("retry_rounds", 1);
+    CM_CLEANUP(cm_free) char *seen = cm_test_rows(world.other, "SELECT timeout FROM public.seen");
+    cr_expect(eq(str, seen, (char *)timeout));
+}
+
+Test(job_orphan_faults, the_last_round_waits_for_locks_until_an_autovacuum_gives_way)
+{
+    expect_lock_timeout(1, "1500ms");
+}
+
+Test(job_orphan_faults, a_round_before_the_last_lets_no_writer_wait_that_long)
+{
+    expect_lock_timeout(2, "100ms");
+}
+
 Test(job_orphan_faults, a_tenant_that_stays_locked_is_noted_after_the_last_round)
 {
     CM_CLEANUP(world_close) world_t world;

@@ -67,7 +67,7 @@ static cm_status_t take(cm_contact_pass_t *self, const cm_contact_t *contact, cm
     if (status != CM_OK)
         return status;
     count_published(self->open, contact);
-    if (customer != self->open)
+    if (customer != self->open && customer->pass == self->open->pass)
         count_published(customer, contact);
     self->run->progress.rows++;
     return CM_OK;
@@ -126,10 +126,10 @@ static void begin_whole(cm_contact_pass_t *self)
     int64_t since_ms = INT64_MAX;
     for (size_t i = 0; i < marks->count; i++) {
         int64_t own_ms = since_of(self, &marks->customers[i]);
-        cm_contact_mark_begin(&marks->customers[i], self->run->run_id, own_ms);
+        cm_contact_mark_begin(&marks->customers[i], self->run->run_id, self->now_ms, own_ms);
         since_ms = own_ms < since_ms ? own_ms : since_ms;
     }
-    cm_contact_mark_begin(&marks->whole, self->run->run_id, since_ms);
+    cm_contact_mark_begin(&marks->whole, self->run->run_id, self->now_ms, since_ms);
 }
 
 /* One that an earlier run left takes its customers along: who has come since is not of it. */
@@ -142,15 +142,23 @@ static void go_on(cm_contact_pass_t *self)
             cm_contact_mark_go_on(&marks->customers[i], self->run->run_id);
 }
 
+/* A customer's part in the pass of all is none to go on with, and leaves that one: its query is
+ * older than ours. */
+static bool may_go_on(const cm_contact_pass_t *self)
+{
+    return self->open->pass && !self->run->dry_run &&
+           (self->asks_once || self->open->pass != self->marks.whole.pass);
+}
+
 static cm_status_t begin_pass(cm_contact_pass_t *self, cm_error_t *err)
 {
     cm_contact_mark_t *open = self->open;
-    if (open->pass && !self->run->dry_run)
+    if (may_go_on(self))
         go_on(self);
     else if (self->asks_once)
         begin_whole(self);
     else
-        cm_contact_mark_begin(open, self->run->run_id, since_of(self, open));
+        cm_contact_mark_begin(open, self->run->run_id, self->now_ms, since_of(self, open));
     self->read = self->unsaved = 0;
     cm_status_t status = cm_contact_source_begin(
         self->source, self->asks_once ? NULL : open->tenant, open->since_ms, open->source, err);

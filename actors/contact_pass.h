@@ -16,6 +16,7 @@ typedef struct {
     cm_contact_source_t *source;
     cm_publisher_t *publisher; /* NULL: a dry run */
     cm_contact_marks_t marks;
+    int64_t now_ms;          /* the database's, before anything is asked for */
     bool asks_once;          /* for all customers at once */
     cm_contact_mark_t *open; /* whose pass it is: the whole's, or a customer's */
     uint64_t sent;           /* messages, confirmed or not */

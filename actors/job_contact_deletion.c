@@ -22,7 +22,6 @@ enum {
 
 typedef struct {
     cm_contact_pass_t pass;
-    int64_t now_ms; /* the database's, which no watermark passes */
     uint64_t skipped;
     cm_backoff_t backoff;
 } job_t;
@@ -88,10 +87,11 @@ static cm_status_t note(job_t *self, const cm_contact_mark_t *customer, cm_run_t
 static void end_mark(const job_t *self, cm_contact_mark_t *customer)
 {
     const cm_contact_mark_t *whole = &self->pass.marks.whole;
-    cm_contact_mark_end(customer, self->pass.run->run_id, self->now_ms);
+    cm_contact_mark_end(customer, self->pass.run->run_id);
     if (whole->watermark_ms != CM_CONTACT_MS_NONE)
-        cm_contact_mark_raise(customer, whole->watermark_ms -
-                                            self->pass.options->contact_job.lag_hours * HOUR_MS);
+        cm_contact_mark_raise(customer, customer,
+                              whole->watermark_ms -
+                                  self->pass.options->contact_job.lag_hours * HOUR_MS);
 }
 
 static cm_status_t note_all(job_t *self, int64_t pass, cm_error_t *err)
@@ -115,7 +115,7 @@ static cm_status_t end_whole(job_t *self, cm_error_t *err)
 {
     cm_batch_run_t *run = self->pass.run;
     int64_t pass = self->pass.marks.whole.pass;
-    cm_contact_mark_end(&self->pass.marks.whole, run->run_id, self->now_ms);
+    cm_contact_mark_end(&self->pass.marks.whole, run->run_id);
     if (run->dry_run)
         return note_all(self, pass, err);
     cm_status_t status = cm_job_write_begin(run->pg, err);
@@ -173,8 +173,7 @@ static cm_status_t end_customer(job_t *self, cm_contact_mark_t *customer, const 
     cm_batch_run_t *run = self->pass.run;
     customer->settled = true;
     if (!failure) {
-        int64_t newest_ms = customer->newest_ms < self->now_ms ? customer->newest_ms : self->now_ms;
-        cm_contact_mark_raise(&self->pass.marks.whole, newest_ms);
+        cm_contact_mark_raise(&self->pass.marks.whole, customer, customer->newest_ms);
         end_mark(self, customer);
     }
     cm_run_tenant_t state = failure ? CM_RUN_TENANT_FAILED : CM_RUN_TENANT_DONE;
@@ -363,8 +362,8 @@ cm_status_t cm_job_contact_deletion(cm_batch_run_t *run, cm_error_t *err)
     CM_CLEANUP(close_all)
     job_t self = {.pass = {.run = run,
                            .options = options,
-                           .asks_once = !run->tenant && cm_contact_job_asks_once(options)},
-                  .now_ms = run->lease ? run->lease->now_ms : cm_clock_epoch_ms()};
+                           .now_ms = run->lease ? run->lease->now_ms : cm_clock_epoch_ms(),
+                           .asks_once = !run->tenant && cm_contact_job_asks_once(options)}};
     cm_backoff_init(&self.backoff, (int)options->contact_job.retry_ms, RETRY_CAP_MS,
                     cm_random_u64());
     cm_status_t status = open_all(&self, err);

@@ -1,0 +1,72 @@
+/* The contact deletion job: what a pass counts for that was left and is gone on with later. */
+#include "tests/integration/contact_job_case.h"
+
+TestSuite(contact_job_resume, .timeout = 60);
+
+/* The run that is begun, or goes on, ends when so many contacts were published. */
+static void stop_after(uint64_t rows)
+{
+    world.stop_at = rows;
+    cr_assert(eq(int, call_body(), CM_CANCELLED), "%s", world.err.message);
+    world.stop_at = 0;
+}
+
+static void must_end(void)
+{
+    cr_assert(eq(int, call_body(), CM_OK), "%s", world.err.message);
+    end_run(CM_RUN_DONE);
+}
+
+/* ---- how far a watermark rises --------------------------------------------------------------- */
+
+/* What was deleted from then on the query may not have seen. published: by the run after it. */
+static void end_later(const char *queries, long long published)
+{
+    set("contact_job.queries=%s", queries);
+    set("contact_job.page_size=150");
+    configure();
+    begin_run();
+    world.lease.now_ms = FIRST_MS + 500 * 1000;
+    stop_after(300);
+    world.lease.now_ms += 3600 * 1000;
+    must_end();
+    forget_stream();
+    must_run();
+    expect_published(published);
+}
+
+Test(contact_job_resume, no_watermark_passes_the_beginning_of_the_pass, .init = begin_postgres,
+     .fini = end_world)
+{
+    end_later("one", 2 * 500);
+}
+
+Test(contact_job_resume, nor_that_of_a_pass_of_one_customer, .init = begin_postgres,
+     .fini = end_world)
+{
+    end_later("each", 500 + 1);
+}
+
+Test(contact_job_resume, a_customer_asked_for_alone_leaves_the_pass_of_all, .init = begin_postgres,
+     .fini = end_world)
+{
+    set("contact_job.queries=one");
+    set("contact_job.page_size=150");
+    configure();
+    begin_run();
+    int64_t run_id = world.run.run_id;
+    stop_after(300);
+    world.run.tenant = "1002";
+    world.run.run_id = 0;
+    stop_after(300);
+    world.run.tenant = NULL;
+    world.run.run_id = run_id;
+    must_end();
+    cr_expect(eq(llong, told_customers("done"), 1));
+    cr_expect(eq(llong, told_customers("skipped"), 1));
+    forget_stream();
+    must_run(); /* its own pass was not at its end */
+    read_stream();
+    expect_each(CONTACTS + 1, 2 * CONTACTS, 1, 1);
+    cr_expect(eq(llong, world.published, CONTACTS + 1));
+}

@@ -28,6 +28,7 @@ void cm_contact_mark_begin(cm_contact_mark_t *self, int64_t run_id, int64_t now_
 {
     cm_contact_mark_set_source(self, NULL);
     self->pass = run_id ? run_id : NO_RUN;
+    self->resumed = 0;
     self->counted_run = run_id;
     self->begun_ms = now_ms;
     self->since_ms = since_ms;
@@ -37,11 +38,17 @@ void cm_contact_mark_begin(cm_contact_mark_t *self, int64_t run_id, int64_t now_
 
 void cm_contact_mark_go_on(cm_contact_mark_t *self, int64_t run_id)
 {
+    self->resumed++;
+    self->dirty = true;
     if (self->counted_run == run_id)
         return;
     self->counted_run = run_id;
     self->counts = no_counts;
-    self->dirty = true;
+}
+
+bool cm_contact_mark_is_of(const cm_contact_mark_t *customer, const cm_contact_mark_t *whole)
+{
+    return customer->pass == whole->pass && customer->resumed == whole->resumed;
 }
 
 void cm_contact_mark_drop(cm_contact_mark_t *self)
@@ -81,20 +88,21 @@ void cm_contact_counts_add(cm_contact_counts_t *self, const cm_contact_counts_t 
 #define NUMBER "%" PRId64 " "
 #define FORM                                                                                       \
     "2 %016" PRIx64 " " NUMBER NUMBER NUMBER NUMBER NUMBER NUMBER NUMBER NUMBER NUMBER NUMBER      \
-        NUMBER NUMBER NUMBER NUMBER
+        NUMBER NUMBER NUMBER NUMBER NUMBER
 #define SCAN_NUMBER "%" SCNd64 " "
 #define SCAN                                                                                       \
-    "2 %" SCNx64                                                                                   \
-    " " SCAN_NUMBER SCAN_NUMBER SCAN_NUMBER SCAN_NUMBER SCAN_NUMBER SCAN_NUMBER SCAN_NUMBER        \
-        SCAN_NUMBER SCAN_NUMBER SCAN_NUMBER SCAN_NUMBER SCAN_NUMBER SCAN_NUMBER SCAN_NUMBER "%n"
+    "2 %" SCNx64 " " SCAN_NUMBER SCAN_NUMBER SCAN_NUMBER SCAN_NUMBER SCAN_NUMBER SCAN_NUMBER       \
+        SCAN_NUMBER SCAN_NUMBER SCAN_NUMBER SCAN_NUMBER SCAN_NUMBER SCAN_NUMBER SCAN_NUMBER        \
+            SCAN_NUMBER SCAN_NUMBER "%n"
 
 void cm_contact_mark_put(const cm_contact_mark_t *self, uint64_t digest, cm_buffer_t *out)
 {
     const cm_contact_counts_t *counts = &self->counts;
     cm_buffer_printf(out, FORM "%s", digest, self->generation, self->watermark_ms, self->done_run,
-                     self->pass, self->counted_run, self->begun_ms, self->since_ms, self->newest_ms,
-                     counts->published, counts->known, counts->strangers, counts->malformed,
-                     counts->pages, counts->billed, self->source ? self->source : "");
+                     self->pass, self->resumed, self->counted_run, self->begun_ms, self->since_ms,
+                     self->newest_ms, counts->published, counts->known, counts->strangers,
+                     counts->malformed, counts->pages, counts->billed,
+                     self->source ? self->source : "");
 }
 
 bool cm_contact_mark_read(cm_contact_mark_t *self, uint64_t digest, cm_str_t text)
@@ -106,9 +114,9 @@ bool cm_contact_mark_read(cm_contact_mark_t *self, uint64_t digest, cm_str_t tex
     cm_contact_counts_t *counts = &read.counts;
     snprintf(copy, sizeof copy, "%.*s", CM_STR_ARG(text));
     if (sscanf(copy, SCAN, &told, &read.generation, &read.watermark_ms, &read.done_run, &read.pass,
-               &read.counted_run, &read.begun_ms, &read.since_ms, &read.newest_ms,
+               &read.resumed, &read.counted_run, &read.begun_ms, &read.since_ms, &read.newest_ms,
                &counts->published, &counts->known, &counts->strangers, &counts->malformed,
-               &counts->pages, &counts->billed, &len) != 15 ||
+               &counts->pages, &counts->billed, &len) != 16 ||
         len == 0 || told != digest || read.generation != self->generation)
         return false;
     *self = read;

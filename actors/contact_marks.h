@@ -36,6 +36,8 @@ typedef struct {
     int64_t done_run;     /* that took it to its end last */
     int64_t pass;         /* the run that began the pass which is not at its end; 0 = there is
                            * none, below: a run without history */
+    int64_t resumed;      /* times that the pass was gone on with; a customer that was not active at
+                           * one of them lacks it, and is no longer of the pass of all */
     int64_t counted_run;  /* whose counts these are */
     int64_t begun_ms;     /* the database's time when it began */
     int64_t since_ms, newest_ms; /* of the pass; newest: CM_CONTACT_MS_NONE = nothing came yet */
@@ -70,6 +72,8 @@ void cm_contact_mark_begin(cm_contact_mark_t *self, int64_t run_id, int64_t now_
                            int64_t since_ms);
 /* The pass goes on in this run: a later one counts anew. */
 void cm_contact_mark_go_on(cm_contact_mark_t *self, int64_t run_id);
+/* Whether the pass of whole is one of the customer's, too, and has been all the time. */
+bool cm_contact_mark_is_of(const cm_contact_mark_t *customer, const cm_contact_mark_t *whole);
 /* Leave the pass; the watermark stays. */
 void cm_contact_mark_drop(cm_contact_mark_t *self);
 /* The watermark rises to that time of a contact, but not beyond the beginning of pass, which came

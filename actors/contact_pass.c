@@ -67,7 +67,7 @@ static cm_status_t take(cm_contact_pass_t *self, const cm_contact_t *contact, cm
     if (status != CM_OK)
         return status;
     count_published(self->open, contact);
-    if (customer != self->open && customer->pass == self->open->pass)
+    if (customer != self->open && cm_contact_mark_is_of(customer, self->open))
         count_published(customer, contact);
     self->run->progress.rows++;
     return CM_OK;
@@ -132,14 +132,15 @@ static void begin_whole(cm_contact_pass_t *self)
     cm_contact_mark_begin(&marks->whole, self->run->run_id, self->now_ms, since_ms);
 }
 
-/* One that an earlier run left takes its customers along: who has come since is not of it. */
+/* One that was left takes its customers along: who has come since is not of it, nor who was away
+ * for a part of it. */
 static void go_on(cm_contact_pass_t *self)
 {
     cm_contact_marks_t *marks = &self->marks;
-    cm_contact_mark_go_on(self->open, self->run->run_id);
     for (size_t i = 0; self->asks_once && i < marks->count; i++)
-        if (marks->customers[i].pass == marks->whole.pass)
+        if (cm_contact_mark_is_of(&marks->customers[i], &marks->whole))
             cm_contact_mark_go_on(&marks->customers[i], self->run->run_id);
+    cm_contact_mark_go_on(self->open, self->run->run_id);
 }
 
 /* A customer's part in the pass of all is none to go on with, and leaves that one: its query is

@@ -94,13 +94,13 @@ static void end_mark(const job_t *self, cm_contact_mark_t *customer)
                                   self->pass.options->contact_job.lag_hours * HOUR_MS);
 }
 
-static cm_status_t note_all(job_t *self, int64_t pass, cm_error_t *err)
+static cm_status_t note_all(job_t *self, const cm_contact_mark_t *pass, cm_error_t *err)
 {
     cm_contact_marks_t *marks = &self->pass.marks;
     cm_status_t status = CM_OK;
     for (size_t i = 0; status == CM_OK && i < marks->count; i++) {
         cm_contact_mark_t *customer = &marks->customers[i];
-        bool was_of_it = customer->pass == pass;
+        bool was_of_it = cm_contact_mark_is_of(customer, pass);
         if (was_of_it)
             end_mark(self, customer);
         self->skipped += !was_of_it;
@@ -114,15 +114,15 @@ static cm_status_t note_all(job_t *self, int64_t pass, cm_error_t *err)
 static cm_status_t end_whole(job_t *self, cm_error_t *err)
 {
     cm_batch_run_t *run = self->pass.run;
-    int64_t pass = self->pass.marks.whole.pass;
+    const cm_contact_mark_t pass = self->pass.marks.whole; /* as it was, but for its source */
     cm_contact_mark_end(&self->pass.marks.whole, run->run_id);
     if (run->dry_run)
-        return note_all(self, pass, err);
+        return note_all(self, &pass, err);
     cm_status_t status = cm_job_write_begin(run->pg, err);
     if (status == CM_OK)
         status = cm_batch_fence(run, run->pg, err);
     if (status == CM_OK)
-        status = note_all(self, pass, err);
+        status = note_all(self, &pass, err);
     if (status == CM_OK)
         status = cm_contact_pass_save(&self->pass, err);
     if (status == CM_OK)

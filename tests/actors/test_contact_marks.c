@@ -29,11 +29,13 @@ Test(contact_marks, a_mark_is_read_as_it_was_put)
     cm_contact_mark_begin(&mark, 7, 950, 400);
     mark.newest_ms = 900;
     mark.counts = (cm_contact_counts_t){1, 2, 3, 4, 5, CM_CONTACT_MS_NONE};
+    mark.resumed = 3;
     cm_contact_mark_set_source(&mark, "bigquery 12 EU job-1");
     cm_contact_mark_put(&mark, 0xabc, &text);
     cr_assert(cm_contact_mark_read(&read, 0xabc, (cm_str_t){text.data, text.len}));
     cr_expect(eq(i64, read.watermark_ms, 500));
     cr_expect(eq(i64, read.pass, 7));
+    cr_expect(eq(i64, read.resumed, 3));
     cr_expect(eq(i64, read.counted_run, 7));
     cr_expect(eq(i64, read.begun_ms, 950));
     cr_expect(eq(i64, read.since_ms, 400));
@@ -71,6 +73,7 @@ Test(contact_marks, the_longest_mark_fits_into_a_checkpoint)
     memset(source, 'x', sizeof source);
     source[sizeof source - 1] = '\0';
     mark.generation = mark.watermark_ms = mark.done_run = mark.pass = mark.counted_run = INT64_MIN;
+    mark.resumed = INT64_MIN;
     mark.begun_ms = mark.since_ms = mark.newest_ms = INT64_MIN;
     mark.counts =
         (cm_contact_counts_t){INT64_MIN, INT64_MIN, INT64_MIN, INT64_MIN, INT64_MIN, INT64_MIN};
@@ -138,6 +141,21 @@ Test(contact_marks, a_later_run_counts_anew_and_keeps_the_rest_of_the_pass)
     cr_expect(eq(i64, mark.pass, 7));
     cr_expect(eq(i64, mark.since_ms, 300));
     cr_expect(eq(i64, mark.newest_ms, 900));
+}
+
+Test(contact_marks, whoever_is_not_taken_along_once_is_out_of_the_pass)
+{
+    CM_CLEANUP(free_mark) cm_contact_mark_t whole = fresh();
+    CM_CLEANUP(free_mark) cm_contact_mark_t mark = fresh();
+    cm_contact_mark_begin(&whole, 7, 1000, 0);
+    cr_expect(not(cm_contact_mark_is_of(&mark, &whole)));
+    cm_contact_mark_begin(&mark, 7, 1000, 0);
+    cr_expect(cm_contact_mark_is_of(&mark, &whole));
+    cm_contact_mark_go_on(&mark, 7);
+    cm_contact_mark_go_on(&whole, 7);
+    cr_expect(cm_contact_mark_is_of(&mark, &whole));
+    cm_contact_mark_go_on(&whole, 7);
+    cr_expect(not(cm_contact_mark_is_of(&mark, &whole)));
 }
 
 Test(contact_marks, bytes_that_are_not_known_do_not_count)

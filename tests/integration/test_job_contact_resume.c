@@ -70,3 +70,41 @@ Test(contact_job_resume, a_customer_asked_for_alone_leaves_the_pass_of_all, .ini
     expect_each(CONTACTS + 1, 2 * CONTACTS, 1, 1);
     cr_expect(eq(llong, world.published, CONTACTS + 1));
 }
+
+/* ---- customers that go and come back --------------------------------------------------------- */
+
+static void set_state(const char *state)
+{
+    cm_test_sql(world.pg, "UPDATE " CM_TEST_ADMIN ".tenants SET state = '%s' WHERE id = '1001'",
+                state);
+}
+
+/* The newest first: the watermark would be there when the half of them was not taken. */
+static void write_backwards(void)
+{
+    FILE *file = fopen(world.path, "w");
+    for (int i = 1; i <= 2 * CONTACTS; i++)
+        fprintf(file, "{\"customerId\":%d,\"contactId\":%d,\"deletedAt\":%lld}\n",
+                i <= CONTACTS ? 1001 : 1002, i,
+                (long long)FIRST_MS + (2 * CONTACTS - i) % CONTACTS * 1000);
+    fclose(file);
+}
+
+Test(contact_job_resume, whoever_was_suspended_for_a_part_of_the_pass_is_asked_for_again,
+     .init = begin_file, .fini = end_file)
+{
+    write_backwards();
+    set("contact_job.page_size=150");
+    configure();
+    begin_run();
+    die_at(500);
+    set_state("suspended");
+    die_at(1200);
+    set_state("active");
+    must_end();
+    cr_expect(eq(llong, told_customers("done"), 1));
+    cr_expect(eq(llong, told_customers("skipped"), 1));
+    must_run();
+    read_stream();
+    expect_each(1, 2 * CONTACTS, 1, 4);
+}

@@ -110,19 +110,17 @@ static cm_status_t note_all(job_t *self, const cm_contact_mark_t *pass, cm_error
     return status;
 }
 
-/* All watermarks rise and all results are kept in one commit, so a kill repeats nothing of it. */
-static cm_status_t end_whole(job_t *self, cm_error_t *err)
+static cm_status_t begin_keeping(job_t *self, cm_error_t *err)
 {
     cm_batch_run_t *run = self->pass.run;
-    const cm_contact_mark_t pass = self->pass.marks.whole; /* as it was, but for its source */
-    cm_contact_mark_end(&self->pass.marks.whole, run->run_id);
-    if (run->dry_run)
-        return note_all(self, &pass, err);
     cm_status_t status = cm_job_write_begin(run->pg, err);
-    if (status == CM_OK)
-        status = cm_batch_fence(run, run->pg, err);
-    if (status == CM_OK)
-        status = note_all(self, &pass, err);
+    return status == CM_OK ? cm_batch_fence(run, run->pg, err) : status;
+}
+
+/* The marks follow the results: as who purges a tenant locks the tables (schema/tenant_purge.h). */
+static cm_status_t end_keeping(job_t *self, cm_status_t status, cm_error_t *err)
+{
+    cm_batch_run_t *run = self->pass.run;
     if (status == CM_OK)
         status = cm_contact_pass_save(&self->pass, err);
     if (status == CM_OK)
@@ -130,6 +128,19 @@ static cm_status_t end_whole(job_t *self, cm_error_t *err)
     if (status != CM_OK)
         cm_pg_rollback(run->pg);
     return status;
+}
+
+/* All watermarks rise and all results are kept in one commit, so a kill repeats nothing of it. */
+static cm_status_t end_whole(job_t *self, cm_error_t *err)
+{
+    const cm_contact_mark_t pass = self->pass.marks.whole; /* as it was, but for its source */
+    cm_contact_mark_end(&self->pass.marks.whole, self->pass.run->run_id);
+    if (self->pass.run->dry_run)
+        return note_all(self, &pass, err);
+    cm_status_t status = begin_keeping(self, err);
+    if (status == CM_OK)
+        status = note_all(self, &pass, err);
+    return end_keeping(self, status, err);
 }
 
 static cm_status_t read_whole(job_t *self, cm_error_t *err)
@@ -170,25 +181,18 @@ static void keep_failure(cm_contact_mark_t *customer, const cm_error_t *why)
 static cm_status_t end_customer(job_t *self, cm_contact_mark_t *customer, const cm_error_t *failure,
                                 cm_error_t *err)
 {
-    cm_batch_run_t *run = self->pass.run;
     customer->settled = true;
     if (!failure) {
         cm_contact_mark_raise(&self->pass.marks.whole, customer, customer->newest_ms);
         end_mark(self, customer);
     }
     cm_run_tenant_t state = failure ? CM_RUN_TENANT_FAILED : CM_RUN_TENANT_DONE;
-    if (run->dry_run)
+    if (self->pass.run->dry_run)
         return note(self, customer, state, failure, err);
-    cm_status_t status = cm_job_write_begin(run->pg, err);
-    if (status == CM_OK)
-        status = cm_contact_pass_save(&self->pass, err);
+    cm_status_t status = begin_keeping(self, err);
     if (status == CM_OK)
         status = note(self, customer, state, failure, err);
-    if (status == CM_OK)
-        status = cm_pg_commit(run->pg, err);
-    if (status != CM_OK)
-        cm_pg_rollback(run->pg);
-    return status;
+    return end_keeping(self, status, err);
 }
 
 /* The query itself is wrong, not what it finds of one customer. */

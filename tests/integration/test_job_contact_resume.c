@@ -108,3 +108,42 @@ Test(contact_job_resume, whoever_was_suspended_for_a_part_of_the_pass_is_asked_f
     read_stream();
     expect_each(1, 2 * CONTACTS, 1, 4);
 }
+
+/* ---- beside a deletion ----------------------------------------------------------------------- */
+
+static bool waits_for_results(void *arg)
+{
+    (void)arg;
+    return cm_test_number(world.pg, "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation "
+                                    "= '" CM_TEST_ADMIN ".job_run_tenants'::regclass") > 0;
+}
+
+/* A purge locks the results before the checkpoints: whoever writes both does, too. */
+Test(contact_job_resume, a_result_is_written_before_its_mark, .init = begin_postgres,
+     .fini = end_world)
+{
+    configure();
+    begin_run();
+    cm_test_sql(world.pg, "BEGIN");
+    cm_test_sql(world.pg,
+                "LOCK TABLE " CM_TEST_ADMIN ".job_run_tenants IN SHARE ROW EXCLUSIVE MODE");
+    fflush(NULL);
+    pid_t pid = fork();
+    if (pid == 0) {
+        world.pg = cm_test_connect(world.uri);
+        _exit(call_body() == CM_OK ? 0 : 1);
+    }
+    cr_expect(cm_test_wait(waits_for_results, NULL, 30000));
+    cm_error_t err = {0};
+    cr_expect(eq(int,
+                 cm_pg_exec(world.pg,
+                            "LOCK TABLE " CM_TEST_ADMIN
+                            ".job_checkpoints IN SHARE ROW EXCLUSIVE MODE NOWAIT",
+                            &err),
+                 CM_OK),
+              "%s", err.message);
+    cm_pg_rollback(world.pg);
+    int code = -1;
+    waitpid(pid, &code, 0);
+    cr_expect(zero(int, code));
+}

@@ -147,3 +147,23 @@ Test(contact_job_resume, a_result_is_written_before_its_mark, .init = begin_post
     waitpid(pid, &code, 0);
     cr_expect(zero(int, code));
 }
+
+/* ---- at a low rate --------------------------------------------------------------------------- */
+
+Test(contact_job_resume, a_stop_within_a_batch_is_heard_and_loses_nothing, .init = begin_file,
+     .fini = end_file)
+{
+    enum { RATE = 60, BATCH = 5 * RATE };
+    set("contact_job.rate=%d", RATE);
+    configure();
+    begin_run();
+    stop_after(RATE + RATE / 2);
+    read_stream();
+    cr_expect(lt(llong, world.published, BATCH));
+    set("contact_job.rate=0");
+    configure();
+    must_end();
+    read_stream();
+    expect_each(1, 2 * CONTACTS, 1, 2);
+    cr_expect(lt(llong, world.published, 2 * CONTACTS + BATCH));
+}

@@ -21,8 +21,10 @@
  *   postgres  schema/contact_query; $1 and $2. Checkpoint: the last contact
  *   file      one JSON object a line, or CSV with a line of names; the first byte of the file tells
  *             which ('{' is JSON). Lines of 64 KiB at most, LF or CRLF, a byte order mark is
- *             skipped, empty lines are. Contacts of other customers and of before since_ms are
- *             left out. Checkpoint: offset and line, with a digest of the file's beginning
+ *             skipped, empty lines are. The last line of CSV, too, needs its end: the file may be
+ *             written still, and a number be cut. Contacts of other customers and of before
+ *             since_ms are left out. Checkpoint: offset and line, with a digest of the file's
+ *             beginning
  * Blocking, for a job's thread; `stopped` is asked between steps and while a statement of
  * PostgreSQL runs, each second at least, so that it can give a sign of life: CM_CANCELLED. No
  * message holds a contact id.

@@ -46,12 +46,52 @@ Test(contact_file, a_line_that_is_too_long_is_one_malformed_line, .init = begin_
     expect_malformed(2, "line 2: (line): more than 65536 bytes");
 }
 
-Test(contact_file, the_last_line_needs_no_end, .init = begin_file, .fini = end_file)
+Test(contact_file, the_last_line_of_json_needs_no_end, .init = begin_file, .fini = end_file)
 {
     write_file(GOOD(1) "{\"customerId\":1001,\"contactId\":2,\"deletedAt\":1700000000000}");
     must_begin("1001", 0, NULL);
     read_all(1);
     expect_each_once(1, 2);
+}
+
+static void add_to_file(const char *text)
+{
+    FILE *file = fopen(world.path, "a");
+    fputs(text, file);
+    fclose(file);
+}
+
+Test(contact_file, of_csv_it_does_or_its_number_may_be_cut, .init = begin_file, .fini = end_file)
+{
+    char checkpoint[CM_CONTACT_CHECKPOINT_MAX];
+    world.options.malformed_max = 1;
+    write_file("customer_id,deleted_at,contact_id\n1001,1700000000000,1\n1001,1700000000000,1");
+    must_begin("1001", 0, NULL);
+    read_all(100);
+    expect_each_once(1, 1);
+    expect_malformed(1, "line 3: (line): without an end");
+    snprintf(checkpoint, sizeof checkpoint, "%s", cm_contact_source_checkpoint(world.source));
+    add_to_file("2\n");
+    must_begin("1001", 0, checkpoint);
+    cr_expect(cm_contact_source_resumed(world.source));
+    read_all(100);
+    cr_expect(eq(int, world.seen[12], 1));
+    cr_expect(eq(llong, world.given, 2));
+}
+
+Test(contact_file, a_cut_line_is_met_again_when_it_is_whole, .init = begin_file, .fini = end_file)
+{
+    char checkpoint[CM_CONTACT_CHECKPOINT_MAX];
+    world.options.malformed_max = 1;
+    write_file(GOOD(1) "{\"customerId\":1001,\"contactId\":2");
+    must_begin("1001", 0, NULL);
+    read_all(100);
+    snprintf(checkpoint, sizeof checkpoint, "%s", cm_contact_source_checkpoint(world.source));
+    add_to_file("3,\"deletedAt\":1700000000000}\n");
+    must_begin("1001", 0, checkpoint);
+    read_all(100);
+    cr_expect(eq(int, world.seen[23], 1));
+    cr_expect(eq(llong, world.given, 2));
 }
 
 Test(contact_file, an_empty_file_holds_none, .init = begin_file, .fini = end_file)

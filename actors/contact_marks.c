@@ -23,11 +23,14 @@ void cm_contact_mark_set_source(cm_contact_mark_t *self, const char *checkpoint)
     self->dirty = true;
 }
 
-void cm_contact_mark_begin(cm_contact_mark_t *self, int64_t run_id, int64_t since_ms)
+void cm_contact_mark_begin(cm_contact_mark_t *self, int64_t run_id, int64_t now_ms,
+                           int64_t since_ms)
 {
     cm_contact_mark_set_source(self, NULL);
     self->pass = run_id ? run_id : NO_RUN;
+    self->resumed = 0;
     self->counted_run = run_id;
+    self->begun_ms = now_ms;
     self->since_ms = since_ms;
     self->newest_ms = CM_CONTACT_MS_NONE;
     self->counts = no_counts;
@@ -35,11 +38,17 @@ void cm_contact_mark_begin(cm_contact_mark_t *self, int64_t run_id, int64_t sinc
 
 void cm_contact_mark_go_on(cm_contact_mark_t *self, int64_t run_id)
 {
+    self->resumed++;
+    self->dirty = true;
     if (self->counted_run == run_id)
         return;
     self->counted_run = run_id;
     self->counts = no_counts;
-    self->dirty = true;
+}
+
+bool cm_contact_mark_is_of(const cm_contact_mark_t *customer, const cm_contact_mark_t *whole)
+{
+    return customer->pass == whole->pass && customer->resumed == whole->resumed;
 }
 
 void cm_contact_mark_drop(cm_contact_mark_t *self)
@@ -48,17 +57,19 @@ void cm_contact_mark_drop(cm_contact_mark_t *self)
     self->pass = 0;
 }
 
-void cm_contact_mark_raise(cm_contact_mark_t *self, int64_t ms)
+void cm_contact_mark_raise(cm_contact_mark_t *self, const cm_contact_mark_t *pass, int64_t ms)
 {
+    if (ms > pass->begun_ms)
+        ms = pass->begun_ms;
     if (ms <= self->watermark_ms)
         return;
     self->watermark_ms = ms;
     self->dirty = true;
 }
 
-void cm_contact_mark_end(cm_contact_mark_t *self, int64_t run_id, int64_t now_ms)
+void cm_contact_mark_end(cm_contact_mark_t *self, int64_t run_id)
 {
-    cm_contact_mark_raise(self, self->newest_ms < now_ms ? self->newest_ms : now_ms);
+    cm_contact_mark_raise(self, self, self->newest_ms);
     self->done_run = run_id;
     cm_contact_mark_drop(self);
 }
@@ -76,20 +87,22 @@ void cm_contact_counts_add(cm_contact_counts_t *self, const cm_contact_counts_t 
 
 #define NUMBER "%" PRId64 " "
 #define FORM                                                                                       \
-    "1 %016" PRIx64                                                                                \
-    " " NUMBER NUMBER NUMBER NUMBER NUMBER NUMBER NUMBER NUMBER NUMBER NUMBER NUMBER NUMBER NUMBER
+    "2 %016" PRIx64 " " NUMBER NUMBER NUMBER NUMBER NUMBER NUMBER NUMBER NUMBER NUMBER NUMBER      \
+        NUMBER NUMBER NUMBER NUMBER NUMBER
 #define SCAN_NUMBER "%" SCNd64 " "
 #define SCAN                                                                                       \
-    "1 %" SCNx64 " " SCAN_NUMBER SCAN_NUMBER SCAN_NUMBER SCAN_NUMBER SCAN_NUMBER SCAN_NUMBER       \
-        SCAN_NUMBER SCAN_NUMBER SCAN_NUMBER SCAN_NUMBER SCAN_NUMBER SCAN_NUMBER SCAN_NUMBER "%n"
+    "2 %" SCNx64 " " SCAN_NUMBER SCAN_NUMBER SCAN_NUMBER SCAN_NUMBER SCAN_NUMBER SCAN_NUMBER       \
+        SCAN_NUMBER SCAN_NUMBER SCAN_NUMBER SCAN_NUMBER SCAN_NUMBER SCAN_NUMBER SCAN_NUMBER        \
+            SCAN_NUMBER SCAN_NUMBER "%n"
 
 void cm_contact_mark_put(const cm_contact_mark_t *self, uint64_t digest, cm_buffer_t *out)
 {
     const cm_contact_counts_t *counts = &self->counts;
     cm_buffer_printf(out, FORM "%s", digest, self->generation, self->watermark_ms, self->done_run,
-                     self->pass, self->counted_run, self->since_ms, self->newest_ms,
-                     counts->published, counts->known, counts->strangers, counts->malformed,
-                     counts->pages, counts->billed, self->source ? self->source : "");
+                     self->pass, self->resumed, self->counted_run, self->begun_ms, self->since_ms,
+                     self->newest_ms, counts->published, counts->known, counts->strangers,
+                     counts->malformed, counts->pages, counts->billed,
+                     self->source ? self->source : "");
 }
 
 bool cm_contact_mark_read(cm_contact_mark_t *self, uint64_t digest, cm_str_t text)
@@ -101,9 +114,9 @@ bool cm_contact_mark_read(cm_contact_mark_t *self, uint64_t digest, cm_str_t tex
     cm_contact_counts_t *counts = &read.counts;
     snprintf(copy, sizeof copy, "%.*s", CM_STR_ARG(text));
     if (sscanf(copy, SCAN, &told, &read.generation, &read.watermark_ms, &read.done_run, &read.pass,
-               &read.counted_run, &read.since_ms, &read.newest_ms, &counts->published,
-               &counts->known, &counts->strangers, &counts->malformed, &counts->pages,
-               &counts->billed, &len) != 14 ||
+               &read.resumed, &read.counted_run, &read.begun_ms, &read.since_ms, &read.newest_ms,
+               &counts->published, &counts->known, &counts->strangers, &counts->malformed,
+               &counts->pages, &counts->billed, &len) != 16 ||
         len == 0 || told != digest || read.generation != self->generation)
         return false;
     *self = read;

@@ -4,7 +4,9 @@
  * job as a whole under "". It holds the watermark: the contacts of the customer that were deleted
  * up to then have been published. A reading that is not at its end (the pass) has the rest: since
  * when it asks, where the source stands, the newest contact so far, and counts. The newest contact
- * becomes the watermark when the pass has ended, not before: a source gives no order.
+ * becomes the watermark when the pass has ended, not before: a source gives no order. No watermark
+ * passes the time at which the pass began, in whatever run: what is deleted from then on its query
+ * may not have seen.
  *
  * A mark counts from the first contact again when the source is another one (digest), and when the
  * customer was deleted and came back (generation).
@@ -34,7 +36,10 @@ typedef struct {
     int64_t done_run;     /* that took it to its end last */
     int64_t pass;         /* the run that began the pass which is not at its end; 0 = there is
                            * none, below: a run without history */
+    int64_t resumed;      /* times that the pass was gone on with; a customer that was not active at
+                           * one of them lacks it, and is no longer of the pass of all */
     int64_t counted_run;  /* whose counts these are */
+    int64_t begun_ms;     /* the database's time when it began */
     int64_t since_ms, newest_ms; /* of the pass; newest: CM_CONTACT_MS_NONE = nothing came yet */
     cm_contact_counts_t counts;
     char *source;        /* its checkpoint, owned; NULL = begin the pass from its first contact */
@@ -61,17 +66,21 @@ cm_status_t cm_contact_marks_save(cm_contact_marks_t *self, cm_pg_t *pg, const c
                                   const cm_lease_t *lease, cm_error_t *err);
 
 void cm_contact_mark_set_source(cm_contact_mark_t *self, const char *checkpoint); /* NULL: none */
-/* A pass of this run (0: one without history) begins, from since_ms on. */
-void cm_contact_mark_begin(cm_contact_mark_t *self, int64_t run_id, int64_t since_ms);
+/* A pass of this run (0: one without history) begins now, by the database's clock or a little
+ * earlier, from since_ms on. */
+void cm_contact_mark_begin(cm_contact_mark_t *self, int64_t run_id, int64_t now_ms,
+                           int64_t since_ms);
 /* The pass goes on in this run: a later one counts anew. */
 void cm_contact_mark_go_on(cm_contact_mark_t *self, int64_t run_id);
+/* Whether the pass of whole is one of the customer's, too, and has been all the time. */
+bool cm_contact_mark_is_of(const cm_contact_mark_t *customer, const cm_contact_mark_t *whole);
 /* Leave the pass; the watermark stays. */
 void cm_contact_mark_drop(cm_contact_mark_t *self);
-/* The watermark rises to that time, if it was below. */
-void cm_contact_mark_raise(cm_contact_mark_t *self, int64_t ms);
-/* The pass is at its end, and with it all up to its newest contact taken; but no watermark is later
- * than now_ms, or what is deleted until then would be left out. */
-void cm_contact_mark_end(cm_contact_mark_t *self, int64_t run_id, int64_t now_ms);
+/* The watermark rises to that time of a contact, but not beyond the beginning of pass, which came
+ * to its end; if it was below. */
+void cm_contact_mark_raise(cm_contact_mark_t *self, const cm_contact_mark_t *pass, int64_t ms);
+/* The pass is at its end, and with it all up to its newest contact taken. */
+void cm_contact_mark_end(cm_contact_mark_t *self, int64_t run_id);
 void cm_contact_counts_add(cm_contact_counts_t *self, const cm_contact_counts_t *more);
 
 /* The text of a mark, for CM_JOB_CHECKPOINT_MAX bytes; and back: false, and the mark as it was,

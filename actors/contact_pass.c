@@ -9,6 +9,7 @@
 enum {
     BATCH = 2000,         /* contacts read at once */
     SAVE_AFTER_MS = 5000, /* without a checkpoint */
+    TELL_AFTER_MS = 1000, /* without a sign of life, in the middle of a batch */
     MINUTE_MS = 60 * 1000,
 };
 
@@ -67,7 +68,7 @@ static cm_status_t take(cm_contact_pass_t *self, const cm_contact_t *contact, cm
     if (status != CM_OK)
         return status;
     count_published(self->open, contact);
-    if (customer != self->open)
+    if (customer != self->open && cm_contact_mark_is_of(customer, self->open))
         count_published(customer, contact);
     self->run->progress.rows++;
     return CM_OK;
@@ -126,32 +127,42 @@ static void begin_whole(cm_contact_pass_t *self)
     int64_t since_ms = INT64_MAX;
     for (size_t i = 0; i < marks->count; i++) {
         int64_t own_ms = since_of(self, &marks->customers[i]);
-        cm_contact_mark_begin(&marks->customers[i], self->run->run_id, own_ms);
+        cm_contact_mark_begin(&marks->customers[i], self->run->run_id, self->now_ms, own_ms);
         since_ms = own_ms < since_ms ? own_ms : since_ms;
     }
-    cm_contact_mark_begin(&marks->whole, self->run->run_id, since_ms);
+    cm_contact_mark_begin(&marks->whole, self->run->run_id, self->now_ms, since_ms);
 }
 
-/* One that an earlier run left takes its customers along: who has come since is not of it. */
+/* One that was left takes its customers along: who has come since is not of it, nor who was away
+ * for a part of it. */
 static void go_on(cm_contact_pass_t *self)
 {
     cm_contact_marks_t *marks = &self->marks;
-    cm_contact_mark_go_on(self->open, self->run->run_id);
     for (size_t i = 0; self->asks_once && i < marks->count; i++)
-        if (marks->customers[i].pass == marks->whole.pass)
+        if (cm_contact_mark_is_of(&marks->customers[i], &marks->whole))
             cm_contact_mark_go_on(&marks->customers[i], self->run->run_id);
+    cm_contact_mark_go_on(self->open, self->run->run_id);
+}
+
+/* A customer's part in the pass of all is none to go on with, and leaves that one: its query is
+ * older than ours. */
+static bool may_go_on(const cm_contact_pass_t *self)
+{
+    return self->open->pass && !self->run->dry_run &&
+           (self->asks_once || self->open->pass != self->marks.whole.pass);
 }
 
 static cm_status_t begin_pass(cm_contact_pass_t *self, cm_error_t *err)
 {
     cm_contact_mark_t *open = self->open;
-    if (open->pass && !self->run->dry_run)
+    if (may_go_on(self))
         go_on(self);
     else if (self->asks_once)
         begin_whole(self);
     else
-        cm_contact_mark_begin(open, self->run->run_id, since_of(self, open));
+        cm_contact_mark_begin(open, self->run->run_id, self->now_ms, since_of(self, open));
     self->read = self->unsaved = 0;
+    self->broken_off = false;
     cm_status_t status = cm_contact_source_begin(
         self->source, self->asks_once ? NULL : open->tenant, open->since_ms, open->source, err);
     if (status != CM_OK)
@@ -176,13 +187,37 @@ static cm_status_t check_malformed(const cm_contact_pass_t *self, cm_error_t *er
                         self->open->counts.malformed, self->first_malformed);
 }
 
+/* At a low rate, or with a slow broker, a batch takes long. */
+static cm_status_t tell(cm_contact_pass_t *self, cm_error_t *err)
+{
+    if (cm_clock_mono_ms() - self->told_ms < TELL_AFTER_MS)
+        return CM_OK;
+    self->told_ms = cm_clock_mono_ms();
+    cm_batch_show(self->run);
+    return cm_contact_pass_check_stop(self, err);
+}
+
+static cm_status_t take_all(cm_contact_pass_t *self, const cm_contact_t *contacts, size_t count,
+                            cm_error_t *err)
+{
+    cm_status_t status = CM_OK;
+    self->told_ms = cm_clock_mono_ms();
+    for (size_t i = 0; status == CM_OK && i < count; i++) {
+        status = take(self, &contacts[i], err);
+        if (status == CM_OK && i + 1 < count)
+            status = tell(self, err);
+    }
+    self->broken_off = status != CM_OK;
+    return status;
+}
+
 static cm_status_t take_batch(cm_contact_pass_t *self, size_t max, size_t *ret_count,
                               cm_error_t *err)
 {
     const cm_contact_t *contacts;
     cm_status_t status = cm_contact_source_next(self->source, max, &contacts, ret_count, err);
-    for (size_t i = 0; status == CM_OK && i < *ret_count; i++)
-        status = take(self, &contacts[i], err);
+    if (status == CM_OK)
+        status = take_all(self, contacts, *ret_count, err);
     if (status != CM_OK)
         return status;
     self->read += (int64_t)*ret_count;
@@ -192,14 +227,23 @@ static cm_status_t take_batch(cm_contact_pass_t *self, size_t max, size_t *ret_c
     return check_malformed(self, err);
 }
 
+/* No more than page_size allows, and what is published until the next checkpoint is due. */
+static size_t batch_of(const cm_contact_pass_t *self)
+{
+    int64_t room = self->options->contact_job.page_size - self->unsaved;
+    int64_t rate = self->options->contact_job.rate;
+    int64_t most = rate && self->publisher ? rate * SAVE_AFTER_MS / 1000 : BATCH;
+    most = most < BATCH ? most : BATCH;
+    return (size_t)(room < most ? room : most);
+}
+
 static cm_status_t read_on(cm_contact_pass_t *self, cm_error_t *err)
 {
     cm_status_t status = CM_OK;
     for (size_t count = 1; status == CM_OK && count;) {
-        int64_t room = self->options->contact_job.page_size - self->unsaved;
         status = cm_contact_pass_check_stop(self, err);
         if (status == CM_OK)
-            status = take_batch(self, room < BATCH ? (size_t)room : BATCH, &count, err);
+            status = take_batch(self, batch_of(self), &count, err);
         if (status == CM_OK)
             status = checkpoint_if_due(self, err);
     }
@@ -214,8 +258,8 @@ cm_status_t cm_contact_pass_read(cm_contact_pass_t *self, cm_error_t *err)
     if (status != CM_OK)
         return status;
     status = read_on(self, err);
-    if (self->outside || self->unsaved == 0 || checkpoint(self, &more) == CM_OK ||
-        status == CM_CANCELLED)
+    if (self->outside || self->broken_off || self->unsaved == 0 ||
+        checkpoint(self, &more) == CM_OK || status == CM_CANCELLED)
         return status;
     *err = more;
     return err->status;

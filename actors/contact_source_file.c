@@ -93,10 +93,15 @@ static void consume(driver_t *self, size_t bytes)
     self->offset += (int64_t)bytes;
 }
 
-/* The next line without its end, borrowed until the next call. Absent: there is none. *ret_whole
- * false: it is too long, and its beginning is given. */
-static cm_status_t next_line(const cm_contact_source_t *source, cm_str_t *ret_line, bool *ret_whole,
-                             cm_error_t *err)
+typedef enum {
+    LINE_WHOLE,
+    LINE_OPEN,    /* the last one, without a line feed: more of it may be yet to come */
+    LINE_TOO_LONG /* its beginning is given */
+} line_kind_t;
+
+/* The next line without its end, borrowed until the next call. Absent: there is none. */
+static cm_status_t next_line(const cm_contact_source_t *source, cm_str_t *ret_line,
+                             line_kind_t *ret_kind, cm_error_t *err)
 {
     driver_t *self = source->driver;
     bool too_long = false;
@@ -110,12 +115,14 @@ static cm_status_t next_line(const cm_contact_source_t *source, cm_str_t *ret_li
             self->line++;
             if (len && start[len - 1] == '\r')
                 len--;
-            *ret_whole = !too_long && len <= LINE_MAX_BYTES;
+            *ret_kind = too_long || len > LINE_MAX_BYTES ? LINE_TOO_LONG
+                        : feed                           ? LINE_WHOLE
+                                                         : LINE_OPEN;
             *ret_line = (cm_str_t){start, len};
             return CM_OK;
         }
         if (self->at_end) {
-            *ret_whole = !too_long;
+            *ret_kind = too_long ? LINE_TOO_LONG : LINE_WHOLE;
             *ret_line = too_long ? CM_STR("") : CM_STR_NONE;
             self->line += too_long;
             return CM_OK;
@@ -186,13 +193,14 @@ static cm_status_t look_at_start(cm_contact_source_t *source, cm_error_t *err)
     if (self->is_json)
         return CM_OK;
     cm_str_t line;
-    bool whole;
-    status = next_line(source, &line, &whole, err);
+    line_kind_t kind;
+    status = next_line(source, &line, &kind, err);
     if (status != CM_OK)
         return status;
     cm_arena_reset(self->arena);
-    status = whole ? cm_contact_csv_head(line, self->arena, &self->csv, err)
-                   : cm_error_set(err, CM_PERMANENT, "too-large", "(line): too long");
+    status = kind != LINE_TOO_LONG
+                 ? cm_contact_csv_head(line, self->arena, &self->csv, err)
+                 : cm_error_set(err, CM_PERMANENT, "too-large", "(line): too long");
     return status == CM_OK ? CM_OK
                            : cm_error_set(err, CM_MISCONFIGURED, "file", "%.120s, line 1: %.100s",
                                           source->options.path, err->message);
@@ -228,21 +236,33 @@ static bool is_wanted(const cm_contact_source_t *source, const cm_contact_t *con
            (!source->customer_id[0] || strcmp(source->customer_id, contact->customer_id) == 0);
 }
 
-static cm_status_t take_line(cm_contact_source_t *source, cm_str_t line, bool whole,
-                             cm_error_t *err)
+static cm_status_t read_line(driver_t *self, cm_str_t line, line_kind_t kind,
+                             cm_contact_t *ret_contact, cm_error_t *err)
+{
+    cm_arena_reset(self->arena);
+    if (kind == LINE_TOO_LONG)
+        return cm_error_set(err, CM_PERMANENT, "too-large", "(line): more than %d bytes",
+                            LINE_MAX_BYTES);
+    if (self->is_json)
+        return cm_contact_from_json(line, self->now_ms, self->arena, ret_contact, err);
+    if (kind == LINE_OPEN) /* of a number that was cut nobody can tell */
+        return cm_error_set(err, CM_PERMANENT, "malformed", "(line): without an end");
+    return cm_contact_from_csv(&self->csv, line, self->now_ms, self->arena, ret_contact, err);
+}
+
+/* *ret_passed false: whoever comes back shall meet the line again. */
+static cm_status_t take_line(cm_contact_source_t *source, cm_str_t line, line_kind_t kind,
+                             bool *ret_passed, cm_error_t *err)
 {
     driver_t *self = source->driver;
     cm_contact_t contact = {0};
     cm_error_t why = {0};
-    cm_arena_reset(self->arena);
-    if (!whole)
-        cm_error_set(&why, CM_PERMANENT, "too-large", "(line): more than %d bytes", LINE_MAX_BYTES);
-    else if (self->is_json)
-        cm_contact_from_json(line, self->now_ms, self->arena, &contact, &why);
-    else
-        cm_contact_from_csv(&self->csv, line, self->now_ms, self->arena, &contact, &why);
-    if (why.status != CM_OK)
-        return cm_contact_pass_over(source, "line", self->line, &why, err);
+    *ret_passed = true;
+    if (read_line(self, line, kind, &contact, &why) != CM_OK) {
+        cm_status_t status = cm_contact_pass_over(source, "line", self->line, &why, err);
+        *ret_passed = status == CM_OK && kind != LINE_OPEN;
+        return status;
+    }
     if (is_wanted(source, &contact))
         cm_contact_batch_add(source, &contact);
     return CM_OK;
@@ -255,14 +275,15 @@ static cm_status_t next(cm_contact_source_t *source, size_t max, cm_error_t *err
     self->now_ms = cm_clock_epoch_ms();
     for (int lines = 1; status == CM_OK && source->count < max; lines++) {
         cm_str_t line;
-        bool whole;
+        line_kind_t kind;
+        bool passed = true;
         int64_t offset = self->offset, number = self->line;
-        status = next_line(source, &line, &whole, err);
+        status = next_line(source, &line, &kind, err);
         if (status != CM_OK || !line.ptr)
             break;
-        if (line.len || !whole)
-            status = take_line(source, line, whole, err);
-        if (status != CM_OK) { /* one too many: whoever comes back meets it again */
+        if (line.len || kind == LINE_TOO_LONG)
+            status = take_line(source, line, kind, &passed, err);
+        if (!passed) {
             self->offset = offset;
             self->line = number;
         } else if (lines % STOP_EVERY == 0) {

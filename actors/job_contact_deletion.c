@@ -22,7 +22,6 @@ enum {
 
 typedef struct {
     cm_contact_pass_t pass;
-    int64_t now_ms; /* the database's, which no watermark passes */
     uint64_t skipped;
     cm_backoff_t backoff;
 } job_t;
@@ -88,19 +87,20 @@ static cm_status_t note(job_t *self, const cm_contact_mark_t *customer, cm_run_t
 static void end_mark(const job_t *self, cm_contact_mark_t *customer)
 {
     const cm_contact_mark_t *whole = &self->pass.marks.whole;
-    cm_contact_mark_end(customer, self->pass.run->run_id, self->now_ms);
+    cm_contact_mark_end(customer, self->pass.run->run_id);
     if (whole->watermark_ms != CM_CONTACT_MS_NONE)
-        cm_contact_mark_raise(customer, whole->watermark_ms -
-                                            self->pass.options->contact_job.lag_hours * HOUR_MS);
+        cm_contact_mark_raise(customer, customer,
+                              whole->watermark_ms -
+                                  self->pass.options->contact_job.lag_hours * HOUR_MS);
 }
 
-static cm_status_t note_all(job_t *self, int64_t pass, cm_error_t *err)
+static cm_status_t note_all(job_t *self, const cm_contact_mark_t *pass, cm_error_t *err)
 {
     cm_contact_marks_t *marks = &self->pass.marks;
     cm_status_t status = CM_OK;
     for (size_t i = 0; status == CM_OK && i < marks->count; i++) {
         cm_contact_mark_t *customer = &marks->customers[i];
-        bool was_of_it = customer->pass == pass;
+        bool was_of_it = cm_contact_mark_is_of(customer, pass);
         if (was_of_it)
             end_mark(self, customer);
         self->skipped += !was_of_it;
@@ -110,19 +110,17 @@ static cm_status_t note_all(job_t *self, int64_t pass, cm_error_t *err)
     return status;
 }
 
-/* All watermarks rise and all results are kept in one commit, so a kill repeats nothing of it. */
-static cm_status_t end_whole(job_t *self, cm_error_t *err)
+static cm_status_t begin_keeping(job_t *self, cm_error_t *err)
 {
     cm_batch_run_t *run = self->pass.run;
-    int64_t pass = self->pass.marks.whole.pass;
-    cm_contact_mark_end(&self->pass.marks.whole, run->run_id, self->now_ms);
-    if (run->dry_run)
-        return note_all(self, pass, err);
-    cm_status_t status = cm_pg_begin(run->pg, err);
-    if (status == CM_OK)
-        status = cm_batch_fence(run, run->pg, err);
-    if (status == CM_OK)
-        status = note_all(self, pass, err);
+    cm_status_t status = cm_job_write_begin(run->pg, err);
+    return status == CM_OK ? cm_batch_fence(run, run->pg, err) : status;
+}
+
+/* The marks follow the results: as who purges a tenant locks the tables (schema/tenant_purge.h). */
+static cm_status_t end_keeping(job_t *self, cm_status_t status, cm_error_t *err)
+{
+    cm_batch_run_t *run = self->pass.run;
     if (status == CM_OK)
         status = cm_contact_pass_save(&self->pass, err);
     if (status == CM_OK)
@@ -130,6 +128,19 @@ static cm_status_t end_whole(job_t *self, cm_error_t *err)
     if (status != CM_OK)
         cm_pg_rollback(run->pg);
     return status;
+}
+
+/* All watermarks rise and all results are kept in one commit, so a kill repeats nothing of it. */
+static cm_status_t end_whole(job_t *self, cm_error_t *err)
+{
+    const cm_contact_mark_t pass = self->pass.marks.whole; /* as it was, but for its source */
+    cm_contact_mark_end(&self->pass.marks.whole, self->pass.run->run_id);
+    if (self->pass.run->dry_run)
+        return note_all(self, &pass, err);
+    cm_status_t status = begin_keeping(self, err);
+    if (status == CM_OK)
+        status = note_all(self, &pass, err);
+    return end_keeping(self, status, err);
 }
 
 static cm_status_t read_whole(job_t *self, cm_error_t *err)
@@ -170,26 +181,18 @@ static void keep_failure(cm_contact_mark_t *customer, const cm_error_t *why)
 static cm_status_t end_customer(job_t *self, cm_contact_mark_t *customer, const cm_error_t *failure,
                                 cm_error_t *err)
 {
-    cm_batch_run_t *run = self->pass.run;
     customer->settled = true;
     if (!failure) {
-        int64_t newest_ms = customer->newest_ms < self->now_ms ? customer->newest_ms : self->now_ms;
-        cm_contact_mark_raise(&self->pass.marks.whole, newest_ms);
+        cm_contact_mark_raise(&self->pass.marks.whole, customer, customer->newest_ms);
         end_mark(self, customer);
     }
     cm_run_tenant_t state = failure ? CM_RUN_TENANT_FAILED : CM_RUN_TENANT_DONE;
-    if (run->dry_run)
+    if (self->pass.run->dry_run)
         return note(self, customer, state, failure, err);
-    cm_status_t status = cm_pg_begin(run->pg, err);
-    if (status == CM_OK)
-        status = cm_contact_pass_save(&self->pass, err);
+    cm_status_t status = begin_keeping(self, err);
     if (status == CM_OK)
         status = note(self, customer, state, failure, err);
-    if (status == CM_OK)
-        status = cm_pg_commit(run->pg, err);
-    if (status != CM_OK)
-        cm_pg_rollback(run->pg);
-    return status;
+    return end_keeping(self, status, err);
 }
 
 /* The query itself is wrong, not what it finds of one customer. */
@@ -368,8 +371,8 @@ cm_status_t cm_job_contact_deletion(cm_batch_run_t *run, cm_error_t *err)
     CM_CLEANUP(close_all)
     job_t self = {.pass = {.run = run,
                            .options = options,
-                           .asks_once = !run->tenant && cm_contact_job_asks_once(options)},
-                  .now_ms = run->lease ? run->lease->now_ms : cm_clock_epoch_ms()};
+                           .now_ms = run->lease ? run->lease->now_ms : cm_clock_epoch_ms(),
+                           .asks_once = !run->tenant && cm_contact_job_asks_once(options)}};
     cm_backoff_init(&self.backoff, (int)options->contact_job.retry_ms, RETRY_CAP_MS,
                     cm_random_u64());
     cm_status_t status = open_all(&self, err);

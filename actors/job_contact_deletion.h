@@ -12,7 +12,9 @@
  * in, as when it is loaded once a day. The watermark of a customer of whom nothing came follows the
  * newest contact of all by contact_job.lag_hours, so that a silent one does not make every query
  * begin at its last deletion. Rows of customers that are unknown or not active are counted; when
- * such a one becomes active, it is asked for from where its own watermark stands.
+ * such a one becomes active, it is asked for from where its own watermark stands. A customer that
+ * is asked for alone while a pass of all is open leaves that pass, and so does one that is not
+ * active when the pass is gone on with.
  *
  * What fails for one customer is tried again after the others, contact_job.retries times; with one
  * query for all, from the checkpoint. A source that is misconfigured, or a pass with too many

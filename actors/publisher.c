@@ -7,7 +7,7 @@
 #include <signal.h>
 #include <stdlib.h>
 
-enum { TICK_MS = 20 };
+enum { TICK_MS = 20, SECOND_US = 1000 * 1000 };
 
 typedef struct {
     uint64_t token;
@@ -27,8 +27,8 @@ struct cm_publisher {
     size_t target; /* the loop returns when no more than this is outstanding */
     bool link_up, breaking, pacing;
     int64_t patience_ms, progress_ms; /* monotonic time of the last confirmation */
-    int64_t rate, started_us, sent;
-    cm_error_t refused; /* status CM_OK: none */
+    int64_t rate, started_us, sent;   /* started: moved forward by pauses */
+    cm_error_t refused;               /* status CM_OK: none */
     cm_error_t link_error;
 };
 
@@ -197,8 +197,10 @@ static cm_status_t pace(cm_publisher_t *self, cm_error_t *err)
 {
     if (!self->rate)
         return CM_OK;
-    int64_t due_us = self->started_us + self->sent * 1000000 / self->rate;
+    int64_t due_us = self->started_us + self->sent * SECOND_US / self->rate;
     int64_t wait_us = due_us - cm_clock_mono_us();
+    if (wait_us < -SECOND_US) /* what a pause let pass is not made up for */
+        self->started_us -= wait_us;
     if (wait_us < 1000)
         return CM_OK;
     self->pacing = true;

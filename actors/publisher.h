@@ -13,7 +13,8 @@ typedef struct cm_publisher cm_publisher_t;
 
 enum { CM_PUBLISHER_WINDOW = 2000, CM_PUBLISHER_OPEN_MS = 3000, CM_PUBLISHER_PATIENCE_MS = 15000 };
 
-/* rate: messages a second, 0 = no limit. options is borrowed. CM_UNAVAILABLE when the broker does
+/* rate: messages a second, 0 = no limit; what was not published for more than a second is not made
+ * up for. options is borrowed. CM_UNAVAILABLE when the broker does
  * not answer within CM_PUBLISHER_OPEN_MS, CM_MISCONFIGURED when it refuses us. */
 cm_status_t cm_publisher_open(cm_publisher_t **ret_publisher, const cm_options_t *options,
                               int64_t rate, cm_error_t *err);

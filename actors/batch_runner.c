@@ -111,12 +111,17 @@ static cm_status_t connect_idle(cm_batch_runner_t *self, cm_error_t *err)
                                         : cm_pg_connect(self->pg, self->args.interrupt, err);
 }
 
-static cm_status_t connect_known(cm_batch_runner_t *self, cm_error_t *err)
+/* by_hand: it says nothing of the schedule, which may be that of other processes. */
+static cm_status_t connect_known(cm_batch_runner_t *self, bool by_hand, cm_error_t *err)
 {
+    const char *job = self->args.job->name;
     cm_status_t status = connect_idle(self, err);
     if (status != CM_OK || self->registered)
         return status;
-    status = cm_job_register(self->pg, admin_schema(self), self->args.job->name, err);
+    status = by_hand ? cm_job_register(self->pg, admin_schema(self), job, err)
+                     : cm_job_register_schedule(
+                           self->pg, admin_schema(self), job,
+                           cm_batch_job_schedule(self->args.job, self->args.options)->cron, err);
     self->registered = status == CM_OK;
     return status;
 }
@@ -479,7 +484,7 @@ cm_status_t cm_batch_runner_round(cm_batch_runner_t *self, int64_t *ret_wait_ms,
 {
     cm_schedule_decision_t decision;
     bool acquired = false, more = true, keep = false;
-    cm_status_t status = connect_known(self, err);
+    cm_status_t status = connect_known(self, false, err);
     if (status == CM_OK)
         status = load(self, ret_job, err);
     if (status != CM_OK)
@@ -538,7 +543,8 @@ cm_status_t cm_batch_runner_once(cm_batch_runner_t *self, const cm_batch_request
     bool acquired = false;
     cm_batch_run_t alone = {.tenant = request->tenant, .dry_run = request->dry_run};
     cm_batch_event_t event = {.what = CM_BATCH_BEGUN, .kind = CM_RUN_REQUESTED, .attempt = 1};
-    cm_status_t status = request->dry_run ? connect_idle(self, err) : connect_known(self, err);
+    cm_status_t status =
+        request->dry_run ? connect_idle(self, err) : connect_known(self, true, err);
     if (status == CM_OK && request->dry_run) {
         work(self, alone, &event, ret_result);
         return CM_OK;

@@ -34,9 +34,13 @@ typedef struct {
     char paused_by[CM_JOB_BY_MAX], requested_by[CM_JOB_BY_MAX];
 } cm_job_t;
 
-/* Make a job known, if it is not: ticks count from now on. */
+/* Make a job known, if it is not. */
 cm_status_t cm_job_register(cm_pg_t *pg, const char *admin_schema, const char *job,
                             cm_error_t *err);
+/* The same for who runs it by a schedule ("": by none). When it had none before, ticks count from
+ * now on: what the schedule would have asked for while nobody knew it is not missed. */
+cm_status_t cm_job_register_schedule(cm_pg_t *pg, const char *admin_schema, const char *job,
+                                     const char *schedule, cm_error_t *err);
 /* CM_PERMANENT / "not-found": it was never registered; so for all below. */
 cm_status_t cm_job_load(cm_pg_t *pg, const char *admin_schema, const char *job, cm_job_t *ret_job,
                         cm_error_t *err);

@@ -111,6 +111,41 @@ Test(batch_runner, all_missed_ticks_are_run_in_one_round_when_the_policy_says_so
     expect_rows(&world, "SELECT max(term) FROM " ADM ".job_runs", "1");
 }
 
+/* Seen by a scheduler without a schedule, run by hand, and given one weeks later: it begins at its
+ * next tick, not with the start of the process. */
+Test(batch_runner, a_first_schedule_makes_up_for_nothing_from_before_it)
+{
+    CM_CLEANUP(world_close) world_t world;
+    world_open(&world, "");
+    world_plan(&world, 1, 0, "");
+    GOOD(world_round(&world));
+    ask(&world);
+    GOOD(world_round(&world));
+    cm_test_sql(world.pg, "UPDATE " ADM ".jobs SET last_tick = now() - interval '400 days'");
+    world.options.orphan_job.schedule.cron = "@yearly";
+    world_open_schedule(&world);
+    CM_CLEANUP(cm_batch_runner_destroy) cm_batch_runner_t *next = world_runner(&world, "b");
+    GOOD(cm_batch_runner_round(next, &world.wait_ms, &world.job, &world.err));
+    expect_rows(&world, RUNS, "requested|done|1");
+    expect_rows(&world, "SELECT schedule FROM " ADM ".jobs", "@yearly");
+}
+
+/* Another process, whose configuration may know no schedule. */
+Test(batch_runner, a_run_by_hand_leaves_the_schedule_alone)
+{
+    CM_CLEANUP(world_close) world_t world;
+    cm_batch_result_t result = {0};
+    world_open(&world, "@hourly");
+    world_plan(&world, 1, 0, "");
+    GOOD(world_round(&world));
+    world.options.orphan_job.schedule.cron = "";
+    world_open_schedule(&world);
+    CM_CLEANUP(cm_batch_runner_destroy) cm_batch_runner_t *other = world_runner(&world, "b");
+    GOOD(cm_batch_runner_once(other, &(cm_batch_request_t){.by = "test"}, &result, &world.err));
+    cm_buffer_destroy(&result.summary);
+    expect_rows(&world, "SELECT schedule FROM " ADM ".jobs", "@hourly");
+}
+
 Test(batch_runner, a_clock_that_went_back_makes_ticks_count_anew)
 {
     CM_CLEANUP(world_close) world_t world;

@@ -196,17 +196,12 @@ static cm_status_t note(job_t *self, const tenant_t *tenant, const outcome_t *ou
                         cm_error_t *err)
 {
     bool failed = outcome->failure.status != CM_OK;
-    cm_status_t status;
-    int tries = 0;
-    do
-        status = cm_batch_note(self->run, tenant->id,
-                               failed          ? CM_RUN_TENANT_FAILED
-                               : outcome->gone ? CM_RUN_TENANT_SKIPPED
-                                               : CM_RUN_TENANT_DONE,
-                               outcome->created ? "{\"created\": true}" : NULL,
-                               failed ? &outcome->failure : NULL, err);
-    while (again(self, status, &tries));
-    return status;
+    return cm_batch_note(self->run, tenant->id,
+                         failed          ? CM_RUN_TENANT_FAILED
+                         : outcome->gone ? CM_RUN_TENANT_SKIPPED
+                                         : CM_RUN_TENANT_DONE,
+                         outcome->created ? "{\"created\": true}" : NULL,
+                         failed ? &outcome->failure : NULL, err);
 }
 
 /* noted: something of it is kept with the run already, and must be made true. */

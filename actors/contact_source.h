@@ -23,8 +23,9 @@
  *             which ('{' is JSON). Lines of 64 KiB at most, LF or CRLF, a byte order mark is
  *             skipped, empty lines are. Contacts of other customers and of before since_ms are
  *             left out. Checkpoint: offset and line, with a digest of the file's beginning
- * Blocking, for a job's thread; `stopped` is asked between steps: CM_CANCELLED. No message holds a
- * contact id.
+ * Blocking, for a job's thread; `stopped` is asked between steps and while a statement of
+ * PostgreSQL runs, each second at least, so that it can give a sign of life: CM_CANCELLED. No
+ * message holds a contact id.
  */
 #ifndef CM_ACTORS_CONTACT_SOURCE_H
 #define CM_ACTORS_CONTACT_SOURCE_H
@@ -67,7 +68,8 @@ void cm_contact_source_close(cm_contact_source_t **self_p);
 cm_status_t cm_contact_source_begin(cm_contact_source_t *self, const char *customer_id,
                                     int64_t since_ms, const char *checkpoint, cm_error_t *err);
 /* The next contacts, 1 to max (at most CM_CONTACT_BATCH_MAX), borrowed until the next call;
- * *ret_count 0: there are no more. After a failure but CM_CANCELLED, begin again. */
+ * *ret_count 0: there are no more. After a failure begin again; after CM_CANCELLED it can go on,
+ * unless that ended a statement of PostgreSQL (then CM_UNAVAILABLE). */
 cm_status_t cm_contact_source_next(cm_contact_source_t *self, size_t max,
                                    const cm_contact_t **ret_contacts, size_t *ret_count,
                                    cm_error_t *err);

@@ -34,6 +34,8 @@ static cm_status_t open_driver(cm_contact_source_t *source, cm_error_t *err)
         return cm_error_set(err, CM_MISCONFIGURED, "uri", "there is no connection URI");
     self->pg = cm_pg_new(&(cm_pg_options_t){
         .uri = options->postgres_uri,
+        .stopped = options->stopped, /* its statements take as long as the operator's query */
+        .wait_ctx = options->ctx,
         .application_name = "client-manager contact source",
         .statement_timeout_ms = options->statement_timeout_ms > 0 ? options->statement_timeout_ms
                                                                   : STATEMENT_TIMEOUT_MS});
@@ -136,11 +138,11 @@ static cm_status_t next(cm_contact_source_t *source, size_t max, cm_error_t *err
     while (status == CM_OK && source->count < max && !self->at_end) {
         size_t count = 0, wanted = max - source->count;
         status = cm_contact_query_fetch(self->pg, wanted, on_row, self, &count, err);
+        self->at_end = status == CM_OK && count < wanted;
         if (status == CM_OK && self->status != CM_OK) {
             *err = self->err;
             status = self->status;
         }
-        self->at_end = count < wanted;
         if (status == CM_OK && !self->at_end)
             status = cm_contact_check_stop(source, err);
     }

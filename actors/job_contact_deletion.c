@@ -118,7 +118,7 @@ static cm_status_t end_whole(job_t *self, cm_error_t *err)
     cm_contact_mark_end(&self->pass.marks.whole, run->run_id, self->now_ms);
     if (run->dry_run)
         return note_all(self, pass, err);
-    cm_status_t status = cm_pg_begin(run->pg, err);
+    cm_status_t status = cm_job_write_begin(run->pg, err);
     if (status == CM_OK)
         status = cm_batch_fence(run, run->pg, err);
     if (status == CM_OK)
@@ -180,7 +180,7 @@ static cm_status_t end_customer(job_t *self, cm_contact_mark_t *customer, const 
     cm_run_tenant_t state = failure ? CM_RUN_TENANT_FAILED : CM_RUN_TENANT_DONE;
     if (run->dry_run)
         return note(self, customer, state, failure, err);
-    cm_status_t status = cm_pg_begin(run->pg, err);
+    cm_status_t status = cm_job_write_begin(run->pg, err);
     if (status == CM_OK)
         status = cm_contact_pass_save(&self->pass, err);
     if (status == CM_OK)

@@ -263,6 +263,8 @@ static cm_status_t await_result(cm_pg_t *self, int64_t silence_ms, cm_error_t *e
         cm_pg_tell_wait(self);
         if (!PQisBusy(self->conn) || pending == -1)
             return CM_OK; /* a failed link is found as a result, too */
+        if (self->options.stopped && self->options.stopped(self->options.wait_ctx))
+            return cm_error_set(err, CM_CANCELLED, "stopped", "stopped while waiting");
         struct pollfd item = {.fd = PQsocket(self->conn), .events = POLLIN};
         if (pending == 1)
             item.events |= POLLOUT;

@@ -19,7 +19,7 @@
  * Error messages carry the primary text only, never DETAIL or CONTEXT: those hold values. For
  * classes 22 and 23 even that one can, so they are told in our words, with the constraint or
  * column. Codes beside the SQLSTATEs: "connect", "link" (lost, silent, not open), "copy" (COPY is
- * refused), "role".
+ * refused), "role", "stopped".
  *
  * Rule: reliability, sections 2.3, 3.1.
  */
@@ -48,7 +48,10 @@ typedef struct {                  /* borrowed texts must outlive the connection 
     /* NULL, or: called with every answer that a blocking call awaits, and once a second until it
      * comes, so that who waits can show a sign of life. It leaves the connection alone. */
     void (*on_wait)(void *ctx);
-    void *wait_ctx;
+    /* NULL, or: asked as often while a call of "one at a time" waits for its answer. True ends the
+     * wait with CM_CANCELLED / "stopped", and the connection with it: the outcome is unknown. */
+    bool (*stopped)(void *ctx);
+    void *wait_ctx; /* of both */
 } cm_pg_options_t;
 
 typedef struct cm_pg cm_pg_t;

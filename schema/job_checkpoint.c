@@ -43,6 +43,8 @@ static cm_status_t save(cm_pg_t *pg, const char *schema, const cm_lease_t *lease
                         "INSERT INTO @schema@.job_checkpoints SELECT $1, given.tenant, given.text,"
                         " date_trunc('milliseconds', clock_timestamp())"
                         " FROM unnest($2::text[], $3::text[]) AS given (tenant, text)"
+                        " WHERE NOT EXISTS (SELECT FROM @schema@.tenants AS d"
+                        " WHERE d.id = given.tenant AND d.state = 'deleted')" /* see job_run.c */
                         " ON CONFLICT (job, tenant) DO UPDATE"
                         " SET checkpoint = excluded.checkpoint, changed_at = excluded.changed_at",
                         schema, CM_LENGTH(values), values, NULL, err);
@@ -53,7 +55,7 @@ cm_status_t cm_job_checkpoints_save(cm_pg_t *pg, const char *admin_schema, const
                                     cm_error_t *err)
 {
     bool own = PQtransactionStatus(cm_pg_raw(pg)) != PQTRANS_INTRANS;
-    cm_status_t status = own ? cm_pg_begin(pg, err) : CM_OK;
+    cm_status_t status = own ? cm_job_write_begin(pg, err) : CM_OK;
     if (status == CM_OK)
         status = cm_lease_check(pg, admin_schema, lease, err);
     if (status == CM_OK && count)

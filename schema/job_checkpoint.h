@@ -17,7 +17,9 @@ typedef struct {
 cm_status_t cm_job_checkpoints_load(cm_pg_t *pg, const char *admin_schema, const char *job,
                                     cm_arena_t *arena, cm_job_checkpoint_t **ret_checkpoints,
                                     size_t *ret_count, cm_error_t *err);
-/* Set those of lease->name, each tenant once; fenced. The errors of cm_job_checkpoint_set(). */
+/* Set those of lease->name, each tenant once, but for deleted ones; fenced. The errors of
+ * cm_job_checkpoint_set(), and as there a transaction of the caller's is that of
+ * cm_job_write_begin(). */
 cm_status_t cm_job_checkpoints_save(cm_pg_t *pg, const char *admin_schema, const cm_lease_t *lease,
                                     const cm_job_checkpoint_t *checkpoints, size_t count,
                                     cm_error_t *err);

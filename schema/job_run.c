@@ -56,7 +56,7 @@ static void put_run(values_t *self, const cm_lease_t *lease, int64_t run_id)
 #define SECOND_LIVES OF_LIVE("$2")
 #define FOURTH_LIVES OF_LIVE("$4")
 
-static cm_status_t begin_own(cm_pg_t *pg, cm_error_t *err)
+cm_status_t cm_job_write_begin(cm_pg_t *pg, cm_error_t *err)
 {
     cm_status_t status = cm_pg_begin(pg, err);
     return status == CM_OK ? cm_pg_exec(pg, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED", err)
@@ -69,7 +69,7 @@ static cm_status_t run_fenced(cm_pg_t *pg, const char *schema, const cm_lease_t 
                               cm_error_t *err)
 {
     bool own = PQtransactionStatus(cm_pg_raw(pg)) != PQTRANS_INTRANS;
-    cm_status_t status = own ? begin_own(pg, err) : CM_OK;
+    cm_status_t status = own ? cm_job_write_begin(pg, err) : CM_OK;
     if (status == CM_OK)
         status = cm_lease_check(pg, schema, lease, err);
     if (status == CM_OK)

@@ -70,6 +70,10 @@ typedef enum {
 } cm_run_state_t;
 const char *cm_run_state_name(cm_run_state_t state); /* "running", "done", ... */
 
+/* Begin a transaction for what is kept of tenants with the functions below: READ COMMITTED,
+ * whatever the server's default is, so that a tenant that was deleted meanwhile is seen to be. */
+cm_status_t cm_job_write_begin(cm_pg_t *pg, cm_error_t *err);
+
 /* Begin the run of a tick of lease->name. A request of that time is taken by it; any other tick
  * moves the job's last tick. *ret_begun false: this tick has a run (or passed), *ret_run_id; there
  * is nothing to do. CM_PERMANENT: "not-found", "run-unfinished": another run is to be resumed
@@ -95,8 +99,8 @@ typedef struct { /* to write: texts may be absent; to read: they are the arena's
 } cm_job_tenant_result_t;
 
 /* Write a tenant's result; a later one replaces it. Nothing of a deleted tenant is written, here
- * and below; CM_OK. In a transaction of the caller's: READ COMMITTED. CM_PERMANENT 22P02: detail is
- * no JSON, 23514: it is too long. */
+ * and below; CM_OK. In a transaction of the caller's: that of cm_job_write_begin(). CM_PERMANENT
+ * 22P02: detail is no JSON, 23514: it is too long. */
 cm_status_t cm_job_run_note(cm_pg_t *pg, const char *admin_schema, const cm_lease_t *lease,
                             int64_t run_id, const cm_job_tenant_result_t *result, cm_error_t *err);
 /* End a run as state, which is neither running nor passed (asserted). summary: JSON, NULL: {};

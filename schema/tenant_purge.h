@@ -5,7 +5,8 @@
  * customer's.
  *
  * Nobody writes such a row again. Whoever does looks in the same statement
- * whether the registry calls the tenant deleted (dead_letter_keep.c, dashboard_sql.c, job_run.c),
+ * whether the registry calls the tenant deleted (dead_letter_keep.c, dashboard_sql.c, job_run.c,
+ * job_checkpoint.c),
  * with a snapshot younger than his lock on the table. The purge takes a lock that waits for all who
  * began before and saw the tenant alive, then removes; who waited for the purge sees it deleted.
  * Rule: reliability section 4.2.

@@ -21,6 +21,7 @@ typedef struct {
     int seen[IDS_MAX];
     long long given;
     bool stop;
+    int asks, stop_at; /* times that `stopped` was asked; 0 = never */
 } world_t;
 
 static world_t world;
@@ -28,7 +29,8 @@ static world_t world;
 static bool stopped(void *ctx)
 {
     (void)ctx;
-    return world.stop;
+    world.asks++;
+    return world.stop || (world.stop_at && world.asks >= world.stop_at);
 }
 
 /* ---- the three kinds, with the same contacts: customer 1001 has 1 to 1000, 1002 has 1001 to 2000
@@ -492,6 +494,29 @@ Test(contact_postgres, a_lost_connection_is_made_anew_by_the_next_begin, .init =
     must_begin("1001", 0, checkpoint);
     read_all(100);
     expect_each_once(1, CONTACTS);
+}
+
+static bool is_gone(void *arg)
+{
+    (void)arg;
+    return cm_test_number(world.pg, "SELECT count(*) FROM pg_stat_activity WHERE application_name "
+                                    "LIKE '%%contact source'") == 0;
+}
+
+Test(contact_postgres, a_stop_is_heard_while_the_query_runs, .init = begin_postgres,
+     .fini = end_postgres)
+{
+    size_t count;
+    world.options.query =
+        "SELECT customer AS customer_id, contact AS contact_id, at AS deleted_at FROM "
+        "public.deleted WHERE customer = $1 AND pg_sleep(300)::text IS NOT NULL";
+    must_begin("1001", 0, NULL);
+    world.stop_at = world.asks + 4; /* before the step, and as it begins to wait */
+    cr_expect(eq(int, next(10, &count), CM_CANCELLED));
+    cr_expect(eq(str, world.err.code, "stopped"));
+    world.stop_at = 0;
+    cr_expect(eq(int, next(10, &count), CM_UNAVAILABLE)); /* which is no end of the contacts */
+    cr_expect(cm_test_wait(is_gone, NULL, 30000));
 }
 
 /* ---- BigQuery -------------------------------------------------------------------------------- */

@@ -139,6 +139,28 @@ Test(pg_run, whoever_waits_for_a_pipeline_is_called_too, .timeout = 60)
     cr_expect(ge(int, waiting.calls, 3));
 }
 
+static bool stops(void *ctx)
+{
+    return ++((waiting_t *)ctx)->calls == 3;
+}
+
+Test(pg_run, whoever_is_told_to_stop_waits_no_longer, .timeout = 60)
+{
+    CM_CLEANUP(tear_down) world_t world = {0};
+    waiting_t waiting;
+    set_up_waiting(&world, &waiting);
+    cm_pg_destroy(&world.pg);
+    world.pg = cm_pg_new(&(cm_pg_options_t){
+        .uri = world.uri, .statement_timeout_ms = 20000, .stopped = stops, .wait_ctx = &waiting});
+    cr_assert(eq(int, cm_pg_connect(world.pg, NULL, &world.err), CM_OK));
+    cr_expect(eq(int, run_row(&world, 1, "", 0, NULL), CM_CANCELLED));
+    cr_expect(eq(str, world.err.code, "stopped"));
+    cr_expect(not(cm_pg_is_connected(world.pg)));
+    must(world.other, "ROLLBACK");
+    cr_assert(eq(int, cm_pg_connect(world.pg, NULL, &world.err), CM_OK));
+    cr_expect(eq(int, run_row(&world, 2, "", 0, NULL), CM_OK), "%s", world.err.message);
+}
+
 Test(pg_run, the_connection_pipelines_again_after_it, .timeout = 30)
 {
     CM_CLEANUP(tear_down) world_t world = {0};

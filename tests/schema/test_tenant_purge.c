@@ -1,6 +1,7 @@
 /* What the admin tables hold of a tenant goes with it, and whoever saw it alive does not bring it
  * back: a collector or a job stands still in the middle of its transaction, the deletion waits. */
 #include "schema/dashboard_store.h"
+#include "schema/job_checkpoint.h"
 #include "schema/tenant_deletion.h"
 #include "schema/tenant_schema.h"
 #include "tests/schema/job_case.h"
@@ -62,6 +63,16 @@ static void note(purge_world_t *self, const char *tenant)
         CM_OK));
 }
 
+/* The checkpoints of both tenants at once. */
+static void save_both(purge_world_t *self)
+{
+    world_t *job = &self->job;
+    cm_job_checkpoint_t both[] = {{CM_STR("a"), CM_STR("there")}, {CM_STR("b"), CM_STR("there")}};
+    cr_assert(
+        eq(int, cm_job_checkpoints_save(job->pg, ADMIN, &job->lease, both, 2, &job->err), CM_OK),
+        "%s %s", job->err.code, job->err.message);
+}
+
 /* Rows that each table holds of a tenant, in all. */
 static int64_t rows_of(purge_world_t *self, const char *tenant)
 {
@@ -115,7 +126,12 @@ Test(tenant_purge, what_is_written_of_a_deleted_tenant_is_not_kept)
     DOES(cm_dashboard_begin(world.store, &world.job.pg, 1, &world.job.err));
     DOES(cm_dashboard_finish(world.store, &world.job.err));
     note(&world, "a");
+    save_both(&world);
     cr_expect(eq(i64, rows_of(&world, "a"), 0));
+    cr_expect(eq(i64,
+                 cm_test_number(world.other, "SELECT count(*) FROM " ADMIN
+                                             ".job_checkpoints WHERE checkpoint = 'there'"),
+                 1));
     tear_down_all(&world);
 }
 

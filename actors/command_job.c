@@ -290,12 +290,12 @@ static int run_job(const cm_invocation_t *invocation, const char *name)
     if (!self.job || !check_flags(&self))
         return CM_EXIT_USAGE;
     cm_command_operator(self.by);
-    cm_supervisor_block_signals(); /* before the keeper's thread */
     if (cm_command_admin_write(invocation, "client-manager job", &pg, &err) != CM_OK)
         return cm_command_fail(invocation, &err);
     if (cm_flag_given(invocation, "detach"))
         return detach(&self, pg);
     cm_pg_close(pg);
+    cm_supervisor_block_signals(); /* before the keeper's thread; from here on we look for them */
     int code = run_here(&self);
     cm_batch_runner_destroy(&self.runner);
     cm_job_schedule_close(&self.schedule);

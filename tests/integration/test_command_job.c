@@ -153,6 +153,10 @@ Test(job_commands, a_run_that_cannot_go_on_exits_69_and_is_left)
     const cm_program_t *done = manager(&world, RUN("--no-color"));
     cr_expect(eq(int, done->code, 69));
     expect_says(done->err, "run 1 is left unfinished");
+    cm_test_sql(world.pg, "UPDATE public.job_plan SET fails = 'transient'");
+    done = manager(&world, RUN("--no-color"));
+    cr_expect(eq(int, done->code, 69), "and not 75, which is for a job at work elsewhere");
+    expect_says(done->err, "run 1 is left unfinished");
     cm_test_sql(world.pg, "UPDATE public.job_plan SET fails = ''");
     done = manager(&world, RUN("--no-color"));
     cr_expect(eq(int, done->code, 0), "%s", done->err);

@@ -494,7 +494,7 @@ cm_status_t cm_batch_runner_round(cm_batch_runner_t *self, int64_t *ret_wait_ms,
         status = acquire(self, &acquired, err);
         while (status == CM_OK && acquired && more && !is_ending(self))
             status = step(self, ret_job, &decision, &more, &keep, err);
-        if (acquired && !keep)
+        if (acquired && (!keep || is_ending(self))) /* or it ends while it puts the run off */
             release(self);
     }
     if (status == CM_OK)

@@ -263,6 +263,35 @@ Test(batch_runner, a_process_that_ends_leaves_its_run_for_the_next_at_once)
                 "50|50|2");
 }
 
+/* The put-off is the first that waits for the server once the run is told to be left. */
+static void end_when_left(void *ctx)
+{
+    world_t *self = ctx;
+    if (self->event_count == 2 && self->events[1].what == CM_BATCH_LEFT)
+        self->end_at = 1;
+}
+
+Test(batch_runner, a_process_that_ends_while_it_puts_a_run_off_gives_the_lease_back)
+{
+    CM_CLEANUP(world_close) world_t world;
+    world_open(&world, "");
+    cm_batch_runner_destroy(&world.runner);
+    world.runner = cm_batch_runner_new(&(cm_batch_runner_args_t){.options = &world.options,
+                                                                 .job = cm_batch_job_find(JOB),
+                                                                 .schedule = &world.schedule,
+                                                                 .holder = "a",
+                                                                 .ending = world_ending,
+                                                                 .told = world_told,
+                                                                 .beat = end_when_left,
+                                                                 .ctx = &world});
+    world_plan(&world, 2, 0, "unavailable");
+    ask(&world);
+    GOOD(world_round(&world));
+    cr_expect(eq(int, world.end_at, 1));
+    expect_rows(&world, RUNS, "requested|running|1");
+    expect_rows(&world, FREE, "1");
+}
+
 Test(batch_runner, a_run_begun_too_often_has_failed)
 {
     CM_CLEANUP(world_close) world_t world;

@@ -128,7 +128,17 @@ static cm_status_t connect_known(cm_batch_runner_t *self, bool by_hand, cm_error
 
 static cm_status_t load(cm_batch_runner_t *self, cm_job_t *ret_job, cm_error_t *err)
 {
-    return cm_job_load(self->pg, admin_schema(self), self->args.job->name, ret_job, err);
+    cm_error_t why = {0};
+    cm_status_t status =
+        cm_job_load(self->pg, admin_schema(self), self->args.job->name, ret_job, &why);
+    if (status == CM_OK)
+        return status;
+    if (strcmp(why.code, "not-found") ==
+        0) /* a database from before: the next round says so anew */
+        self->registered = false;
+    if (err)
+        *err = why;
+    return status;
 }
 
 static cm_status_t acquire(cm_batch_runner_t *self, bool *ret_acquired, cm_error_t *err)

@@ -383,6 +383,18 @@ Test(batch_runner, a_job_at_work_elsewhere_is_left_alone)
     cr_expect(eq(i64, world.wait_ms, 1000));
 }
 
+Test(batch_runner, a_job_that_its_database_has_forgotten_is_made_known_anew)
+{
+    CM_CLEANUP(world_close) world_t world;
+    world_open(&world, "");
+    GOOD(world_round(&world));
+    cm_test_sql(world.pg, "DELETE FROM " ADM ".jobs"); /* as a backup of before is restored */
+    cr_expect(eq(int, world_round(&world), CM_PERMANENT));
+    cr_expect(eq(str, world.err.code, "not-found"));
+    GOOD(world_round(&world));
+    expect_rows(&world, "SELECT name FROM " ADM ".jobs", JOB);
+}
+
 Test(batch_runner, an_away_server_is_an_error_and_a_later_round_does_it)
 {
     CM_CLEANUP(world_close) world_t world;

@@ -256,6 +256,14 @@ static void finish(work_t *self)
     self->result->why = err;
 }
 
+/* Orderly ends of processes are no sign that the run kills them. Otherwise the attempt counts. */
+static void leave(work_t *self)
+{
+    cm_batch_runner_t *runner = self->runner;
+    if (connect_idle(runner, NULL) == CM_OK)
+        cm_job_run_leave(runner->pg, admin_schema(runner), self->run.lease, self->run.run_id, NULL);
+}
+
 /* What is no JSON object, or too long, would be refused with the end of the run. */
 static void check_summary(cm_buffer_t *summary)
 {
@@ -318,6 +326,8 @@ static void work(cm_batch_runner_t *runner, cm_batch_run_t run, const cm_batch_e
     check_summary(&result->summary);
     if (run.run_id && result->state != CM_RUN_RUNNING)
         finish(&self);
+    else if (run.run_id && result->why.status == CM_CANCELLED)
+        leave(&self);
     if (run.run_id && result->state != CM_RUN_RUNNING)
         prune(runner);
     cm_job_keeper_stop(&runner->keeper);

@@ -256,11 +256,29 @@ Test(batch_runner, a_process_that_ends_leaves_its_run_for_the_next_at_once)
     world.end_at = 0;
     CM_CLEANUP(cm_batch_runner_destroy) cm_batch_runner_t *other = world_runner(&world, "b");
     GOOD(cm_batch_runner_round(other, &world.wait_ms, &world.job, &world.err));
-    expect_rows(&world, RUNS, "requested|done|2");
+    expect_rows(&world, RUNS, "requested|done|1");
     expect_rows(&world,
                 "SELECT count(*), count(DISTINCT tenant), count(DISTINCT holder)"
                 " FROM public.job_steps",
                 "50|50|2");
+}
+
+Test(batch_runner, stops_in_good_order_are_no_attempts)
+{
+    CM_CLEANUP(world_close) world_t world;
+    world_open(&world, "");
+    world.options.orphan_job.schedule.attempts = 2;
+    world_open_schedule(&world);
+    world_plan(&world, 50, 0, "");
+    ask(&world);
+    for (int i = 0; i < 4; i++) {
+        world.end_at = world.questions + 8;
+        GOOD(world_round(&world));
+        expect_rows(&world, RUNS, "requested|running|0");
+    }
+    world.end_at = 0;
+    GOOD(world_round(&world));
+    expect_rows(&world, RUNS, "requested|done|1");
 }
 
 /* The put-off is the first that waits for the server once the run is told to be left. */
@@ -470,7 +488,7 @@ Test(batch_runner, by_hand_a_run_that_was_left_is_gone_on_with_and_no_other_begu
     cr_expect(second.resumed);
     cr_expect(eq(i64, second.run_id, first.run_id));
     cr_expect(eq(int, second.state, CM_RUN_DONE));
-    expect_rows(&world, RUNS, "requested|done|2");
+    expect_rows(&world, RUNS, "requested|done|1");
     cm_buffer_destroy(&first.summary);
     cm_buffer_destroy(&second.summary);
 }

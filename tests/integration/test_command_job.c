@@ -177,7 +177,7 @@ Test(job_commands, a_signal_stops_it_at_the_next_step_and_the_next_goes_on)
     cm_test_sql(world.pg, "UPDATE public.job_plan SET step_ms = 0");
     const cm_program_t *done = manager(&world, RUN("--no-color"));
     cr_expect(eq(int, done->code, 0), "%s", done->err);
-    expect_rows(&world, RUNS, "requested|done|2");
+    expect_rows(&world, RUNS, "requested|done|1");
     expect_rows(&world, "SELECT count(*), count(DISTINCT tenant) FROM public.job_steps", "200|200");
 }
 

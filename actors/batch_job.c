@@ -1,7 +1,11 @@
 #include "actors/batch_job.h"
+#include "runtime/backoff.h"
+#include "runtime/clock.h"
 
 #include <assert.h>
 #include <string.h>
+
+enum { NOTE_TRIES = 5, NOTE_AGAIN_MIN_MS = 50, NOTE_AGAIN_MAX_MS = 1000 };
 
 const cm_batch_job_t *cm_batch_job_find(const char *name)
 {
@@ -49,11 +53,27 @@ static cm_status_t keep_result(cm_batch_run_t *run, const char *tenant, cm_run_t
                            &result, err);
 }
 
+static cm_status_t keep_patiently(cm_batch_run_t *run, const char *tenant, cm_run_tenant_t state,
+                                  const char *detail, const cm_error_t *failure, cm_error_t *err)
+{
+    cm_backoff_t backoff;
+    PGconn *conn = cm_pg_raw(run->pg);
+    int tries = conn && PQtransactionStatus(conn) == PQTRANS_IDLE ? NOTE_TRIES : 1;
+    cm_status_t status = keep_result(run, tenant, state, detail, failure, err);
+    cm_backoff_init(&backoff, NOTE_AGAIN_MIN_MS, NOTE_AGAIN_MAX_MS, cm_random_u64());
+    while (status == CM_TRANSIENT && --tries > 0 && !cm_batch_stopped(run)) {
+        cm_batch_show(run);
+        zclock_sleep(cm_backoff_next_ms(&backoff));
+        status = keep_result(run, tenant, state, detail, failure, err);
+    }
+    return status;
+}
+
 cm_status_t cm_batch_note(cm_batch_run_t *run, const char *tenant, cm_run_tenant_t state,
                           const char *detail, const cm_error_t *failure, cm_error_t *err)
 {
     cm_status_t status =
-        run->run_id ? keep_result(run, tenant, state, detail, failure, err) : CM_OK;
+        run->run_id ? keep_patiently(run, tenant, state, detail, failure, err) : CM_OK;
     if (status != CM_OK)
         return status;
     run->progress.done++;

@@ -54,7 +54,8 @@ cm_status_t cm_batch_fence(void *run, cm_pg_t *pg, cm_error_t *err);
 /* Keep a tenant's result with the run (schema/job_store.h): failure NULL = done. detail: JSON or
  * NULL. Counts it in progress.done and .failed; not skipped ones as failed. Before a tenant that
  * was noted is tried again, take it out of both. In a transaction of the caller's it is kept with
- * that one. */
+ * that one; in one of its own it is tried a few times, since whoever deletes a tenant holds the
+ * table for a moment. */
 cm_status_t cm_batch_note(cm_batch_run_t *run, const char *tenant, cm_run_tenant_t state,
                           const char *detail, const cm_error_t *failure, cm_error_t *err);
 

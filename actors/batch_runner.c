@@ -111,19 +111,34 @@ static cm_status_t connect_idle(cm_batch_runner_t *self, cm_error_t *err)
                                         : cm_pg_connect(self->pg, self->args.interrupt, err);
 }
 
-static cm_status_t connect_known(cm_batch_runner_t *self, cm_error_t *err)
+/* by_hand: it says nothing of the schedule, which may be that of other processes. */
+static cm_status_t connect_known(cm_batch_runner_t *self, bool by_hand, cm_error_t *err)
 {
+    const char *job = self->args.job->name;
     cm_status_t status = connect_idle(self, err);
     if (status != CM_OK || self->registered)
         return status;
-    status = cm_job_register(self->pg, admin_schema(self), self->args.job->name, err);
+    status = by_hand ? cm_job_register(self->pg, admin_schema(self), job, err)
+                     : cm_job_register_schedule(
+                           self->pg, admin_schema(self), job,
+                           cm_batch_job_schedule(self->args.job, self->args.options)->cron, err);
     self->registered = status == CM_OK;
     return status;
 }
 
 static cm_status_t load(cm_batch_runner_t *self, cm_job_t *ret_job, cm_error_t *err)
 {
-    return cm_job_load(self->pg, admin_schema(self), self->args.job->name, ret_job, err);
+    cm_error_t why = {0};
+    cm_status_t status =
+        cm_job_load(self->pg, admin_schema(self), self->args.job->name, ret_job, &why);
+    if (status == CM_OK)
+        return status;
+    if (strcmp(why.code, "not-found") ==
+        0) /* a database from before: the next round says so anew */
+        self->registered = false;
+    if (err)
+        *err = why;
+    return status;
 }
 
 static cm_status_t acquire(cm_batch_runner_t *self, bool *ret_acquired, cm_error_t *err)
@@ -241,6 +256,14 @@ static void finish(work_t *self)
     self->result->why = err;
 }
 
+/* Orderly ends of processes are no sign that the run kills them. Otherwise the attempt counts. */
+static void leave(work_t *self)
+{
+    cm_batch_runner_t *runner = self->runner;
+    if (connect_idle(runner, NULL) == CM_OK)
+        cm_job_run_leave(runner->pg, admin_schema(runner), self->run.lease, self->run.run_id, NULL);
+}
+
 /* What is no JSON object, or too long, would be refused with the end of the run. */
 static void check_summary(cm_buffer_t *summary)
 {
@@ -303,6 +326,8 @@ static void work(cm_batch_runner_t *runner, cm_batch_run_t run, const cm_batch_e
     check_summary(&result->summary);
     if (run.run_id && result->state != CM_RUN_RUNNING)
         finish(&self);
+    else if (run.run_id && result->why.status == CM_CANCELLED)
+        leave(&self);
     if (run.run_id && result->state != CM_RUN_RUNNING)
         prune(runner);
     cm_job_keeper_stop(&runner->keeper);
@@ -479,7 +504,7 @@ cm_status_t cm_batch_runner_round(cm_batch_runner_t *self, int64_t *ret_wait_ms,
 {
     cm_schedule_decision_t decision;
     bool acquired = false, more = true, keep = false;
-    cm_status_t status = connect_known(self, err);
+    cm_status_t status = connect_known(self, false, err);
     if (status == CM_OK)
         status = load(self, ret_job, err);
     if (status != CM_OK)
@@ -489,7 +514,7 @@ cm_status_t cm_batch_runner_round(cm_batch_runner_t *self, int64_t *ret_wait_ms,
         status = acquire(self, &acquired, err);
         while (status == CM_OK && acquired && more && !is_ending(self))
             status = step(self, ret_job, &decision, &more, &keep, err);
-        if (acquired && !keep)
+        if (acquired && (!keep || is_ending(self))) /* or it ends while it puts the run off */
             release(self);
     }
     if (status == CM_OK)
@@ -538,7 +563,8 @@ cm_status_t cm_batch_runner_once(cm_batch_runner_t *self, const cm_batch_request
     bool acquired = false;
     cm_batch_run_t alone = {.tenant = request->tenant, .dry_run = request->dry_run};
     cm_batch_event_t event = {.what = CM_BATCH_BEGUN, .kind = CM_RUN_REQUESTED, .attempt = 1};
-    cm_status_t status = request->dry_run ? connect_idle(self, err) : connect_known(self, err);
+    cm_status_t status =
+        request->dry_run ? connect_idle(self, err) : connect_known(self, true, err);
     if (status == CM_OK && request->dry_run) {
         work(self, alone, &event, ret_result);
         return CM_OK;

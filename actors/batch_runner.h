@@ -14,7 +14,8 @@
  *     anything else                failed
  *
  * A run that is left is resumed, by whoever comes first; when its process ends, or it was begun by
- * hand, the lease is given back at once. A lost lease leaves the run, too: it is another's now.
+ * hand, the lease is given back at once, and an attempt that the process's end has cut off does not
+ * count. A lost lease leaves the run, too: it is another's now.
  * Rule: DESIGN section 9.
  */
 #ifndef CM_ACTORS_BATCH_RUNNER_H

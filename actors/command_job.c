@@ -161,6 +161,15 @@ static void print_table(const job_run_t *self)
     cm_table_end(&table);
 }
 
+/* As the README tells it: 75 is for a job that is at work elsewhere. */
+static int exit_code_left(const job_run_t *self, int code)
+{
+    cm_status_t status = self->result.why.status;
+    if (self->stopped)
+        return SIGNAL_BASE + self->stopped;
+    return status == CM_UNAVAILABLE || status == CM_TRANSIENT ? CM_EXIT_UNAVAILABLE : code;
+}
+
 static int exit_code(const job_run_t *self)
 {
     const cm_batch_result_t *result = &self->result;
@@ -181,7 +190,7 @@ static int exit_code(const job_run_t *self)
                     "run %" PRId64 " is left unfinished; the next `job run %s` or a scheduler "
                     "goes on with it, `job cancel %" PRId64 "` ends it\n",
                     result->run_id, self->job->name, result->run_id);
-        return self->stopped ? SIGNAL_BASE + self->stopped : code;
+        return exit_code_left(self, code);
     default:
         return CM_EXIT_FAILED;
     }
@@ -290,12 +299,12 @@ static int run_job(const cm_invocation_t *invocation, const char *name)
     if (!self.job || !check_flags(&self))
         return CM_EXIT_USAGE;
     cm_command_operator(self.by);
-    cm_supervisor_block_signals(); /* before the keeper's thread */
     if (cm_command_admin_write(invocation, "client-manager job", &pg, &err) != CM_OK)
         return cm_command_fail(invocation, &err);
     if (cm_flag_given(invocation, "detach"))
         return detach(&self, pg);
     cm_pg_close(pg);
+    cm_supervisor_block_signals(); /* before the keeper's thread; from here on we look for them */
     int code = run_here(&self);
     cm_batch_runner_destroy(&self.runner);
     cm_job_schedule_close(&self.schedule);

@@ -5,6 +5,7 @@
 #include "runtime/log.h"
 #include "schema/dashboard_store.h"
 #include "schema/orphan_store.h"
+#include "schema/sql.h"
 #include "schema/tenant_schema.h"
 
 #include <inttypes.h>
@@ -74,13 +75,25 @@ static void on_wait(void *ctx)
     cm_batch_show(ctx);
 }
 
+static bool is_stopped(void *ctx)
+{
+    return cm_batch_stopped(ctx);
+}
+
+/* A count may take minutes; who stops does not wait for it, and the server notices soon. */
+static cm_status_t connect_pg(cm_pg_t *pg, cm_error_t *err)
+{
+    cm_status_t status = cm_pg_connect(pg, NULL, err);
+    return status == CM_OK ? cm_sql_end_with_client(pg, err) : status;
+}
+
 static cm_status_t connect_as(cm_batch_run_t *run, cm_pg_options_t options, cm_pg_t **ret_pg,
                               cm_error_t *err)
 {
     options.on_wait = on_wait;
     options.wait_ctx = run;
     cm_pg_t *pg = cm_pg_new(&options);
-    cm_status_t status = cm_pg_connect(pg, NULL, err);
+    cm_status_t status = connect_pg(pg, err);
     if (status != CM_OK)
         cm_pg_destroy(&pg);
     *ret_pg = pg;
@@ -168,7 +181,7 @@ static cm_status_t recycle(job_t *self, cm_error_t *err)
         return CM_OK;
     self->touched = 0;
     cm_pg_close(self->pg);
-    return cm_pg_connect(self->pg, NULL, err);
+    return connect_pg(self->pg, err);
 }
 
 /* Anything but CM_OK ends the run. */
@@ -197,17 +210,12 @@ static cm_status_t note(job_t *self, const tenant_t *tenant, const outcome_t *ou
                         cm_error_t *err)
 {
     bool failed = outcome->failure.status != CM_OK;
-    cm_status_t status;
-    int tries = 0;
-    do
-        status = cm_batch_note(self->run, tenant->id,
-                               failed          ? CM_RUN_TENANT_FAILED
-                               : outcome->gone ? CM_RUN_TENANT_SKIPPED
-                                               : CM_RUN_TENANT_DONE,
-                               outcome->created ? "{\"created\": true}" : NULL,
-                               failed ? &outcome->failure : NULL, err);
-    while (again(self, status, &tries));
-    return status;
+    return cm_batch_note(self->run, tenant->id,
+                         failed          ? CM_RUN_TENANT_FAILED
+                         : outcome->gone ? CM_RUN_TENANT_SKIPPED
+                                         : CM_RUN_TENANT_DONE,
+                         outcome->created ? "{\"created\": true}" : NULL,
+                         failed ? &outcome->failure : NULL, err);
 }
 
 /* noted: something of it is kept with the run already, and must be made true. */
@@ -390,6 +398,7 @@ static cm_status_t query_references(job_t *self, cm_error_t *err)
     cm_pg_options_t where = cm_options_pg(options, self->run->name);
     where.uri = options->dashboard_job.reference_uri;
     where.statement_timeout_ms = (int)options->dashboard_job.tenant_timeout_ms;
+    where.stopped = is_stopped;
     cm_status_t status = connect_as(self->run, where, &source, err);
     return status == CM_OK
                ? cm_dashboard_reference_query(self->store, source, query, &self->references, err)
@@ -461,10 +470,15 @@ static cm_status_t work(job_t *self, cm_error_t *err)
     char after[CM_TENANT_ID_MAX] = "";
     cm_error_t reference = {0};
     int64_t began_ms = cm_clock_mono_ms();
-    if (take_references(self, &reference) != CM_OK)
+    cm_status_t status = take_references(self, &reference);
+    if (status == CM_CANCELLED) {
+        *err = reference;
+        return status;
+    }
+    if (status != CM_OK)
         cm_log(CM_LOG_WARN, self->run->name, "the publisher's counts cannot be taken over",
                "code=\"%s\" cause=\"%s\"", reference.code, reference.message);
-    cm_status_t status = begin(self, err);
+    status = begin(self, err);
     if (status == CM_OK)
         status = resume(self, after, err);
     if (status == CM_OK)
@@ -509,6 +523,7 @@ cm_status_t cm_job_dashboard(cm_batch_run_t *run, cm_error_t *err)
     job_t self = {.run = run, .schema = options->postgres.admin_schema};
     cm_pg_options_t pg = cm_options_pg_as(options, run->name, CM_ROLE_DASH);
     pg.statement_timeout_ms = (int)options->dashboard_job.tenant_timeout_ms;
+    pg.stopped = is_stopped;
     if (run->dry_run)
         return cm_error_set(err, CM_PERMANENT, "no-dry-run",
                             "counting changes nothing of a tenant");

@@ -158,6 +158,17 @@ cm_status_t cm_job_run_resume(cm_pg_t *pg, const char *admin_schema, const cm_le
                   &values, err);
 }
 
+cm_status_t cm_job_run_leave(cm_pg_t *pg, const char *admin_schema, const cm_lease_t *lease,
+                             int64_t run_id, cm_error_t *err)
+{
+    values_t values = {0};
+    put_run(&values, lease, run_id);
+    return run_on(pg, admin_schema, lease, run_id,
+                  "UPDATE @schema@.job_runs SET attempts = greatest(attempts - 1, 0) WHERE " OURS
+                  " RETURNING 1",
+                  &values, err);
+}
+
 cm_status_t cm_job_run_finish(cm_pg_t *pg, const char *admin_schema, const cm_lease_t *lease,
                               int64_t run_id, cm_run_state_t state, const char *summary,
                               const cm_error_t *why, cm_error_t *err)

@@ -27,6 +27,20 @@ cm_status_t cm_job_register(cm_pg_t *pg, const char *admin_schema, const char *j
                         admin_schema, 1, values, NULL, err);
 }
 
+cm_status_t cm_job_register_schedule(cm_pg_t *pg, const char *admin_schema, const char *job,
+                                     const char *schedule, cm_error_t *err)
+{
+    const char *values[] = {job, schedule};
+    assert(*job && strlen(job) < CM_LEASE_NAME_MAX);
+    return cm_sql_query(
+        pg,
+        "INSERT INTO @schema@.jobs AS j (name, last_tick, schedule) VALUES ($1, " NOW ", $2)"
+        " ON CONFLICT (name) DO UPDATE SET schedule = excluded.schedule, last_tick ="
+        " CASE j.schedule WHEN '' THEN greatest(j.last_tick, " NOW ") ELSE j.last_tick END"
+        " WHERE j.schedule <> excluded.schedule",
+        admin_schema, 2, values, NULL, err);
+}
+
 /* clang-format off */
 static const char load_sql[] =
     "SELECT " CM_SQL_TO_MS(NOW) ", " CM_SQL_TO_MS("j.last_tick") ", "

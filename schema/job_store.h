@@ -34,9 +34,13 @@ typedef struct {
     char paused_by[CM_JOB_BY_MAX], requested_by[CM_JOB_BY_MAX];
 } cm_job_t;
 
-/* Make a job known, if it is not: ticks count from now on. */
+/* Make a job known, if it is not. */
 cm_status_t cm_job_register(cm_pg_t *pg, const char *admin_schema, const char *job,
                             cm_error_t *err);
+/* The same for who runs it by a schedule ("": by none). When it had none before, ticks count from
+ * now on: what the schedule would have asked for while nobody knew it is not missed. */
+cm_status_t cm_job_register_schedule(cm_pg_t *pg, const char *admin_schema, const char *job,
+                                     const char *schedule, cm_error_t *err);
 /* CM_PERMANENT / "not-found": it was never registered; so for all below. */
 cm_status_t cm_job_load(cm_pg_t *pg, const char *admin_schema, const char *job, cm_job_t *ret_job,
                         cm_error_t *err);
@@ -78,9 +82,14 @@ cm_status_t cm_job_run_begin(cm_pg_t *pg, const char *admin_schema, const cm_lea
                              cm_run_kind_t kind, int64_t tick_ms, bool *ret_begun,
                              int64_t *ret_run_id, cm_error_t *err);
 /* Go on with an unfinished run, one attempt more. "not-running": it has ended, or is no run of this
- * job; so for the next two, which want to be under the term that began or resumed it. */
+ * job; so for the next three, which want to be under the term that began or resumed it. */
 cm_status_t cm_job_run_resume(cm_pg_t *pg, const char *admin_schema, const cm_lease_t *lease,
                               int64_t run_id, cm_error_t *err);
+
+/* Leave it unfinished in good order: the attempt under way does not count. Once a begin or resume.
+ */
+cm_status_t cm_job_run_leave(cm_pg_t *pg, const char *admin_schema, const cm_lease_t *lease,
+                             int64_t run_id, cm_error_t *err);
 
 typedef enum { CM_RUN_TENANT_DONE, CM_RUN_TENANT_FAILED, CM_RUN_TENANT_SKIPPED } cm_run_tenant_t;
 const char *cm_run_tenant_name(cm_run_tenant_t state); /* "done", "failed", "skipped" */

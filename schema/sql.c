@@ -65,3 +65,11 @@ cm_status_t cm_sql_query(cm_pg_t *pg, const char *text, const char *schema, int 
     cm_sql_in_schema(&sql, text, schema);
     return cm_pg_query(pg, cm_buffer_text(&sql), count, values, ret_result, err);
 }
+
+cm_status_t cm_sql_end_with_client(cm_pg_t *pg, cm_error_t *err)
+{
+    return cm_pg_exec(pg,
+                      "SELECT set_config(name, '2s', false) FROM pg_settings"
+                      " WHERE name = 'client_connection_check_interval' AND version() ~ 'linux'",
+                      err);
+}

@@ -21,6 +21,10 @@ cm_status_t cm_sql_exec(cm_pg_t *pg, const char *text, const char *schema, cm_er
 cm_status_t cm_sql_query(cm_pg_t *pg, const char *text, const char *schema, int count,
                          const char *const *values, PGresult **ret_result, cm_error_t *err);
 
+/* Let the server end what it does for this session soon after the client has gone, in the middle of
+ * a statement, too. As of version 14 of PostgreSQL, on Linux; on others it goes on. */
+cm_status_t cm_sql_end_with_client(cm_pg_t *pg, cm_error_t *err);
+
 /* A time given as epoch milliseconds in parameter "$n", and a column as epoch milliseconds. */
 #define CM_SQL_FROM_MS(parameter)                                                                  \
     "('epoch'::timestamptz + " parameter "::bigint * interval '1 millisecond')"

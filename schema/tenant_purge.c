@@ -10,6 +10,21 @@
 
 enum { PURGE_MAX = 10000 }; /* dead letters in one commit */
 
+/* Without the lock, so that a portion need not wait for the tables of the rest. */
+static cm_status_t is_portion(cm_tenant_step_t *step, bool *ret_portion, cm_error_t *err)
+{
+    char most[24];
+    snprintf(most, sizeof most, "%d", PURGE_MAX);
+    const char *values[] = {step->id, most};
+    CM_CLEANUP(cm_pg_clear) PGresult *result = NULL;
+    cm_status_t status = cm_sql_query(step->pg,
+                                      "SELECT count(*) FROM (SELECT FROM @schema@.dead_letters"
+                                      " WHERE tenant = $1 LIMIT $2::bigint) AS found",
+                                      step->admin_schema, 2, values, &result, err);
+    *ret_portion = status == CM_OK && cm_pg_i64(result, 0, 0) == PURGE_MAX;
+    return status;
+}
+
 static cm_status_t purge_letters(cm_tenant_step_t *step, int64_t *ret_gone, cm_error_t *err)
 {
     char generation[24], most[24];
@@ -54,35 +69,42 @@ static cm_status_t purge_table(cm_tenant_step_t *step, const char *table, int64_
     return status;
 }
 
-/* All but the dead letters, which come first. */
-static cm_status_t purge_rest(cm_tenant_step_t *step, cm_error_t *err)
+static cm_status_t purge_all(cm_tenant_step_t *step, cm_error_t *err)
 {
 #define NAME(table) #table,
     static const char *const tables[] = {CM_TENANT_PURGED(NAME)};
 #undef NAME
-    char generation[24], brakes_text[24];
-    int64_t brakes = 0;
+    char generation[24], brakes_text[24], all[2];
+    int64_t letters = 0, brakes = 0;
     cm_status_t status = CM_OK;
-    for (size_t i = 1; status == CM_OK && i < CM_LENGTH(tables); i++) {
+    for (size_t i = 0; status == CM_OK && i < CM_LENGTH(tables); i++) {
         int64_t gone = 0;
-        status = purge_table(step, tables[i], &gone, err);
+        if (strcmp(tables[i], "dead_letters") == 0)
+            status = purge_letters(step, &letters, err);
+        else
+            status = purge_table(step, tables[i], &gone, err);
         if (strcmp(tables[i], "push_brakes") == 0)
             brakes = gone;
     }
     snprintf(generation, sizeof generation, "%" PRId64, step->row.generation);
     snprintf(brakes_text, sizeof brakes_text, "%" PRId64, brakes);
-    const char *values[] = {step->id, generation, brakes_text};
+    snprintf(all, sizeof all, "%d", letters < PURGE_MAX); /* or more came since they were counted */
+    const char *values[] = {step->id, generation, brakes_text, all};
     return status == CM_OK ? cm_sql_query(step->pg,
-                                          "UPDATE @schema@.tenant_deletions SET purged_at = now(),"
+                                          "UPDATE @schema@.tenant_deletions SET"
+                                          " purged_at = CASE $4 WHEN '1' THEN now() END,"
                                           " push_brakes = push_brakes + $3::bigint"
                                           " WHERE tenant = $1 AND generation = $2",
-                                          step->admin_schema, 3, values, NULL, err)
+                                          step->admin_schema, 4, values, NULL, err)
                            : status;
 }
 
 cm_status_t cm_tenant_purge(cm_tenant_step_t *step, cm_error_t *err)
 {
+    bool portion = false;
     int64_t gone = 0;
-    cm_status_t status = purge_letters(step, &gone, err);
-    return status == CM_OK && gone < PURGE_MAX ? purge_rest(step, err) : status;
+    cm_status_t status = is_portion(step, &portion, err);
+    if (status != CM_OK)
+        return status;
+    return portion ? purge_letters(step, &gone, err) : purge_all(step, err);
 }

@@ -15,18 +15,20 @@
 #define CM_SCHEMA_TENANT_PURGE_H
 #include "schema/tenant_step.h"
 
-/* The tables, each with a column `tenant`; in the order in which they are locked. */
+/* The tables, each with a column `tenant`; in the order in which they are locked. The last two are
+ * written with the events of all tenants: whoever holds them must wait for no job any more, whose
+ * transactions take longer than an event waits for a lock. */
 #define CM_TENANT_PURGED(TABLE)                                                                    \
-    TABLE(dead_letters)                                                                            \
-    TABLE(push_brakes)                                                                             \
     TABLE(dashboard_tenant_metrics)                                                                \
     TABLE(dashboard_sync_reference)                                                                \
     TABLE(dashboard_tenant_metrics_history)                                                        \
     TABLE(job_run_tenants)                                                                         \
     TABLE(job_checkpoints)                                                                         \
-    TABLE(orphan_rules)
+    TABLE(orphan_rules)                                                                            \
+    TABLE(dead_letters)                                                                            \
+    TABLE(push_brakes)
 
-/* Remove a portion: 10,000 dead letters, and all the rest with the last of them. Sets purged_at of
- * the recorded deletion when nothing is left. */
+/* Remove a portion: 10,000 dead letters, or with fewer of them all there is. Sets purged_at of the
+ * recorded deletion when nothing is left. */
 cm_status_t cm_tenant_purge(cm_tenant_step_t *step, cm_error_t *err);
 #endif

@@ -10,10 +10,12 @@ CREATE TABLE @schema@.leases (
 );
 
 -- What is known of a batch job beside its schedule, which is configuration. last_tick: up to here all
--- is done or passed over; a job counts from when it is first seen.
+-- is done or passed over; a job counts from when it is first seen with a schedule. schedule: the one
+-- that a scheduler last had for it, '' for none.
 CREATE TABLE @schema@.jobs (
     name         text COLLATE "C" PRIMARY KEY,
     last_tick    timestamptz NOT NULL,
+    schedule     text COLLATE "C" NOT NULL DEFAULT '',
     paused_at    timestamptz,
     paused_by    text NOT NULL DEFAULT '',
     requested_at timestamptz, -- a run that someone wants now

@@ -111,6 +111,41 @@ Test(batch_runner, all_missed_ticks_are_run_in_one_round_when_the_policy_says_so
     expect_rows(&world, "SELECT max(term) FROM " ADM ".job_runs", "1");
 }
 
+/* Seen by a scheduler without a schedule, run by hand, and given one weeks later: it begins at its
+ * next tick, not with the start of the process. */
+Test(batch_runner, a_first_schedule_makes_up_for_nothing_from_before_it)
+{
+    CM_CLEANUP(world_close) world_t world;
+    world_open(&world, "");
+    world_plan(&world, 1, 0, "");
+    GOOD(world_round(&world));
+    ask(&world);
+    GOOD(world_round(&world));
+    cm_test_sql(world.pg, "UPDATE " ADM ".jobs SET last_tick = now() - interval '400 days'");
+    world.options.orphan_job.schedule.cron = "@yearly";
+    world_open_schedule(&world);
+    CM_CLEANUP(cm_batch_runner_destroy) cm_batch_runner_t *next = world_runner(&world, "b");
+    GOOD(cm_batch_runner_round(next, &world.wait_ms, &world.job, &world.err));
+    expect_rows(&world, RUNS, "requested|done|1");
+    expect_rows(&world, "SELECT schedule FROM " ADM ".jobs", "@yearly");
+}
+
+/* Another process, whose configuration may know no schedule. */
+Test(batch_runner, a_run_by_hand_leaves_the_schedule_alone)
+{
+    CM_CLEANUP(world_close) world_t world;
+    cm_batch_result_t result = {0};
+    world_open(&world, "@hourly");
+    world_plan(&world, 1, 0, "");
+    GOOD(world_round(&world));
+    world.options.orphan_job.schedule.cron = "";
+    world_open_schedule(&world);
+    CM_CLEANUP(cm_batch_runner_destroy) cm_batch_runner_t *other = world_runner(&world, "b");
+    GOOD(cm_batch_runner_once(other, &(cm_batch_request_t){.by = "test"}, &result, &world.err));
+    cm_buffer_destroy(&result.summary);
+    expect_rows(&world, "SELECT schedule FROM " ADM ".jobs", "@hourly");
+}
+
 Test(batch_runner, a_clock_that_went_back_makes_ticks_count_anew)
 {
     CM_CLEANUP(world_close) world_t world;
@@ -221,11 +256,58 @@ Test(batch_runner, a_process_that_ends_leaves_its_run_for_the_next_at_once)
     world.end_at = 0;
     CM_CLEANUP(cm_batch_runner_destroy) cm_batch_runner_t *other = world_runner(&world, "b");
     GOOD(cm_batch_runner_round(other, &world.wait_ms, &world.job, &world.err));
-    expect_rows(&world, RUNS, "requested|done|2");
+    expect_rows(&world, RUNS, "requested|done|1");
     expect_rows(&world,
                 "SELECT count(*), count(DISTINCT tenant), count(DISTINCT holder)"
                 " FROM public.job_steps",
                 "50|50|2");
+}
+
+Test(batch_runner, stops_in_good_order_are_no_attempts)
+{
+    CM_CLEANUP(world_close) world_t world;
+    world_open(&world, "");
+    world.options.orphan_job.schedule.attempts = 2;
+    world_open_schedule(&world);
+    world_plan(&world, 50, 0, "");
+    ask(&world);
+    for (int i = 0; i < 4; i++) {
+        world.end_at = world.questions + 8;
+        GOOD(world_round(&world));
+        expect_rows(&world, RUNS, "requested|running|0");
+    }
+    world.end_at = 0;
+    GOOD(world_round(&world));
+    expect_rows(&world, RUNS, "requested|done|1");
+}
+
+/* The put-off is the first that waits for the server once the run is told to be left. */
+static void end_when_left(void *ctx)
+{
+    world_t *self = ctx;
+    if (self->event_count == 2 && self->events[1].what == CM_BATCH_LEFT)
+        self->end_at = 1;
+}
+
+Test(batch_runner, a_process_that_ends_while_it_puts_a_run_off_gives_the_lease_back)
+{
+    CM_CLEANUP(world_close) world_t world;
+    world_open(&world, "");
+    cm_batch_runner_destroy(&world.runner);
+    world.runner = cm_batch_runner_new(&(cm_batch_runner_args_t){.options = &world.options,
+                                                                 .job = cm_batch_job_find(JOB),
+                                                                 .schedule = &world.schedule,
+                                                                 .holder = "a",
+                                                                 .ending = world_ending,
+                                                                 .told = world_told,
+                                                                 .beat = end_when_left,
+                                                                 .ctx = &world});
+    world_plan(&world, 2, 0, "unavailable");
+    ask(&world);
+    GOOD(world_round(&world));
+    cr_expect(eq(int, world.end_at, 1));
+    expect_rows(&world, RUNS, "requested|running|1");
+    expect_rows(&world, FREE, "1");
 }
 
 Test(batch_runner, a_run_begun_too_often_has_failed)
@@ -319,6 +401,18 @@ Test(batch_runner, a_job_at_work_elsewhere_is_left_alone)
     cr_expect(eq(i64, world.wait_ms, 1000));
 }
 
+Test(batch_runner, a_job_that_its_database_has_forgotten_is_made_known_anew)
+{
+    CM_CLEANUP(world_close) world_t world;
+    world_open(&world, "");
+    GOOD(world_round(&world));
+    cm_test_sql(world.pg, "DELETE FROM " ADM ".jobs"); /* as a backup of before is restored */
+    cr_expect(eq(int, world_round(&world), CM_PERMANENT));
+    cr_expect(eq(str, world.err.code, "not-found"));
+    GOOD(world_round(&world));
+    expect_rows(&world, "SELECT name FROM " ADM ".jobs", JOB);
+}
+
 Test(batch_runner, an_away_server_is_an_error_and_a_later_round_does_it)
 {
     CM_CLEANUP(world_close) world_t world;
@@ -394,7 +488,7 @@ Test(batch_runner, by_hand_a_run_that_was_left_is_gone_on_with_and_no_other_begu
     cr_expect(second.resumed);
     cr_expect(eq(i64, second.run_id, first.run_id));
     cr_expect(eq(int, second.state, CM_RUN_DONE));
-    expect_rows(&world, RUNS, "requested|done|2");
+    expect_rows(&world, RUNS, "requested|done|1");
     cm_buffer_destroy(&first.summary);
     cm_buffer_destroy(&second.summary);
 }

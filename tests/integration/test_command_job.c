@@ -6,11 +6,15 @@
 #include "tests/support/program.h"
 #include "tests/support/schema_fixture.h"
 
+#include <arpa/inet.h>
 #include <criterion/criterion.h>
 #include <criterion/new/assert.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 TestSuite(job_commands, .timeout = 120, .fini = cm_test_database_drop);
 
@@ -149,6 +153,10 @@ Test(job_commands, a_run_that_cannot_go_on_exits_69_and_is_left)
     const cm_program_t *done = manager(&world, RUN("--no-color"));
     cr_expect(eq(int, done->code, 69));
     expect_says(done->err, "run 1 is left unfinished");
+    cm_test_sql(world.pg, "UPDATE public.job_plan SET fails = 'transient'");
+    done = manager(&world, RUN("--no-color"));
+    cr_expect(eq(int, done->code, 69), "and not 75, which is for a job at work elsewhere");
+    expect_says(done->err, "run 1 is left unfinished");
     cm_test_sql(world.pg, "UPDATE public.job_plan SET fails = ''");
     done = manager(&world, RUN("--no-color"));
     cr_expect(eq(int, done->code, 0), "%s", done->err);
@@ -169,8 +177,40 @@ Test(job_commands, a_signal_stops_it_at_the_next_step_and_the_next_goes_on)
     cm_test_sql(world.pg, "UPDATE public.job_plan SET step_ms = 0");
     const cm_program_t *done = manager(&world, RUN("--no-color"));
     cr_expect(eq(int, done->code, 0), "%s", done->err);
-    expect_rows(&world, RUNS, "requested|done|2");
+    expect_rows(&world, RUNS, "requested|done|1");
     expect_rows(&world, "SELECT count(*), count(DISTINCT tenant) FROM public.job_steps", "200|200");
+}
+
+/* A server whose connections are taken and never answered. */
+static int silent_server(char *variable, size_t size)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    socklen_t len = sizeof address;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    cr_assert(zero(int, bind(fd, (struct sockaddr *)&address, len)));
+    cr_assert(zero(int, listen(fd, 8)));
+    cr_assert(zero(int, getsockname(fd, (struct sockaddr *)&address, &len)));
+    snprintf(variable, size, "CM_POSTGRES_URI=postgresql://me@127.0.0.1:%d/x?sslmode=disable",
+             ntohs(address.sin_port));
+    return fd;
+}
+
+/* Nobody looks for a signal yet, so it does what it does to any program. */
+Test(job_commands, a_signal_before_the_job_is_begun_ends_it_at_once)
+{
+    world_t world = {0};
+    int fd = silent_server(world.uri_variable, sizeof world.uri_variable);
+    world.env[0] = world.uri_variable;
+    world.env[1] = "CM_POSTGRES_CONNECT_TIMEOUT_MS=60000";
+    begin(&world, RUN("--no-color"));
+    int link = accept(fd, NULL, NULL); /* it waits for an answer */
+    cr_assert(ge(int, link, 0));
+    kill(world.program.pid, SIGTERM);
+    cm_program_finish(&world.program);
+    cr_expect(eq(int, world.program.code, 128 + SIGTERM), "%s", world.program.err);
+    close(link);
+    close(fd);
+    world_close(&world);
 }
 
 Test(job_commands, a_run_that_was_killed_is_gone_on_with_when_its_lease_is_over)

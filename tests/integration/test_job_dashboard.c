@@ -441,6 +441,63 @@ Test(job_dashboard, a_run_that_was_stopped_goes_on_behind_its_last_commit)
     world_close(&world);
 }
 
+/* Every second it shows that it lives; by then the server is busy with it. */
+static void stop_while_busy(void *ctx, const cm_batch_progress_t *progress)
+{
+    world_t *self = ctx;
+    (void)progress;
+    if (cm_test_number(self->other, "SELECT count(*) FROM pg_stat_activity WHERE datname ="
+                                    " current_database() AND application_name = 'job/dashboard'"
+                                    " AND state = 'active' AND wait_event IS NOT NULL"
+                                    " AND query_start < clock_timestamp() - interval '0.5 s'") > 0)
+        self->stop = true;
+}
+
+static bool is_gone(void *ctx)
+{
+    world_t *self = ctx;
+    return cm_test_number(self->other, "SELECT count(*) FROM pg_stat_activity WHERE datname ="
+                                       " current_database() AND application_name ="
+                                       " 'job/dashboard'") == 0;
+}
+
+/* A lock that nobody gives back stands for a tenant that takes long. */
+Test(job_dashboard, a_count_under_way_is_stopped_and_is_no_failure_of_the_tenant)
+{
+    world_t world = {0};
+    world_open(&world);
+    world.options.postgres.lock_timeout_ms = 0;
+    world.options.dashboard_job.tenant_timeout_ms = 600000;
+    lock_a(&world, &holder);
+    world.on_show = stop_while_busy;
+    cr_expect(eq(int, cm_job_dashboard(&world.run, &world.err), CM_CANCELLED));
+    cr_expect(cm_test_wait(is_gone, &world, 30000), "the server goes on with it");
+    ROWS("", "SELECT tenant FROM " ADMIN ".job_run_tenants");
+    cm_pg_destroy(&holder);
+    world.stop = false;
+    world.on_show = NULL;
+    resume_run(&world);
+    GOOD(cm_job_dashboard(&world.run, &world.err));
+    ROWS("a|3\nb|2", "SELECT tenant, devices FROM " METRICS " ORDER BY tenant");
+    world_close(&world);
+}
+
+Test(job_dashboard, the_query_of_the_publisher_is_stopped_too)
+{
+    world_t world = {0};
+    world_open(&world);
+    world.options.dashboard_job.tenant_timeout_ms = 600000;
+    world.options.dashboard_job.reference = CM_REFERENCE_QUERY;
+    world.options.dashboard_job.reference_query =
+        "SELECT id, 3, NULL, NULL FROM " ADMIN ".tenants, pg_sleep(600)";
+    world.on_show = stop_while_busy;
+    cr_expect(eq(int, cm_job_dashboard(&world.run, &world.err), CM_CANCELLED));
+    world.options.dashboard_job.reference_uri = world.uri;
+    world.stop = false;
+    cr_expect(eq(int, cm_job_dashboard(&world.run, &world.err), CM_CANCELLED));
+    world_close(&world);
+}
+
 Test(job_dashboard, the_checkpoint_of_another_run_counts_for_nothing)
 {
     world_t world = {0};

@@ -101,6 +101,26 @@ Test(job_run, an_unfinished_run_is_taken_on_by_the_next_holder)
     tear_down(&world);
 }
 
+Test(job_run, an_attempt_that_is_left_in_good_order_does_not_count)
+{
+    world_t world = {0};
+    set_up(&world);
+    cr_assert(begin(&world, CM_RUN_SCHEDULED, tick_ms));
+    int64_t id = world.run_id;
+    GOOD(cm_job_run_leave(HELD, id, ERR));
+    load(&world);
+    cr_expect(eq(i64, world.job.unfinished_id, id));
+    cr_expect(eq(int, world.job.schedule.unfinished_attempts, 0));
+    take_lease(&world, "b");
+    FAILS(cm_job_run_leave(HELD, id, ERR), CM_PERMANENT, "not-running"); /* not of this term yet */
+    GOOD(cm_job_run_resume(HELD, id, ERR));
+    find(&world);
+    cr_expect(eq(int, world.run.attempts, 1));
+    GOOD(cm_job_run_finish(HELD, id, CM_RUN_DONE, NULL, NULL, ERR));
+    FAILS(cm_job_run_leave(HELD, id, ERR), CM_PERMANENT, "not-running");
+    tear_down(&world);
+}
+
 Test(job_run, a_run_not_yet_taken_on_is_not_written_by_the_next_holder)
 {
     world_t world = {0};

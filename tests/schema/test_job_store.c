@@ -23,6 +23,55 @@ Test(job_store, a_job_counts_from_when_it_is_first_seen)
     tear_down(&world);
 }
 
+/* Days after the job was first seen, or last run by hand. */
+static int64_t last_tick_under(world_t *self, const char *schedule)
+{
+    cm_test_sql(self->pg, "UPDATE " CM_TEST_ADMIN ".jobs SET last_tick = '2026-11-01'");
+    if (cm_job_register_schedule(self->pg, CM_TEST_ADMIN, JOB, schedule, &self->err) != CM_OK)
+        cr_fatal("schedule: %s %s", self->err.code, self->err.message);
+    load(self);
+    return self->job.schedule.last_tick_ms;
+}
+
+Test(job_store, ticks_count_from_when_a_job_is_first_seen_with_a_schedule)
+{
+    world_t world = {0};
+    static const int64_t then_ms = 1793491200000; /* 2026-11-01 */
+    set_up(&world);
+    cr_expect(eq(i64, last_tick_under(&world, ""), then_ms));
+    int64_t before_ms = world.job.schedule.now_ms;
+    cr_expect(ge(i64, last_tick_under(&world, "30 3 * * *"), before_ms));
+    cr_expect(eq(i64, last_tick_under(&world, "30 3 * * *"), then_ms), "it is known");
+    cr_expect(eq(i64, last_tick_under(&world, "0 4 * * *"), then_ms), "a change of it");
+    cr_expect(eq(i64, last_tick_under(&world, ""), then_ms));
+    before_ms = world.job.schedule.now_ms;
+    cr_expect(ge(i64, last_tick_under(&world, "0 4 * * *"), before_ms), "after a time without");
+    tear_down(&world);
+}
+
+Test(job_store, a_schedule_counts_no_ticks_from_before_a_clock_that_went_back)
+{
+    world_t world = {0};
+    set_up(&world);
+    cm_test_sql(world.pg,
+                "UPDATE " CM_TEST_ADMIN ".jobs SET last_tick = clock_timestamp() + '3 days'");
+    GOOD(cm_job_register_schedule(AT, JOB, "0 4 * * *", ERR));
+    load(&world);
+    cr_expect(gt(i64, world.job.schedule.last_tick_ms, world.job.schedule.now_ms));
+    tear_down(&world);
+}
+
+Test(job_store, a_job_that_a_scheduler_sees_first_counts_from_then)
+{
+    world_t world = {0};
+    set_up(&world);
+    GOOD(cm_job_register_schedule(AT, "other", "0 4 * * *", ERR));
+    GOOD(cm_job_load(AT, "other", &world.job, ERR));
+    cr_expect(gt(i64, world.job.schedule.last_tick_ms, world.job.schedule.now_ms - 3600000));
+    cr_expect(le(i64, world.job.schedule.last_tick_ms, world.job.schedule.now_ms));
+    tear_down(&world);
+}
+
 Test(job_store, a_job_that_nobody_registered_is_not_found)
 {
     world_t world = {0};

@@ -198,7 +198,8 @@ static bool is_purging(void *arg) /* and waits for a table */
     purge_world_t *self = arg;
     return cm_test_number(self->other,
                           "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = "
-                          "'relation' AND mode = 'ShareRowExclusiveLock'") > 0;
+                          "'relation' AND mode = 'ShareRowExclusiveLock' AND database ="
+                          " (SELECT oid FROM pg_database WHERE datname = current_database())") > 0;
 }
 
 static void delete_meanwhile(purge_world_t *self, pthread_t *ret_thread)
@@ -219,6 +220,39 @@ Test(tenant_purge, the_results_of_a_job_that_is_not_through_go_too)
     pthread_join(thread, NULL);
     cr_expect(eq(i64, rows_of(&world, "a"), 0));
     tear_down_all(&world);
+}
+
+/* Events of other tenants wait 200 ms for a lock at the most, the purge 2 s for a job. */
+static bool can_be_written(purge_world_t *self, const char *table)
+{
+    cm_test_sql(self->other, "BEGIN");
+    cm_error_t err = {0};
+    char sql[128];
+    snprintf(sql, sizeof sql, "LOCK TABLE " ADMIN ".%s IN ROW EXCLUSIVE MODE NOWAIT", table);
+    bool can = cm_pg_exec(self->other, sql, &err) == CM_OK;
+    cm_test_sql(self->other, "ROLLBACK");
+    return can;
+}
+
+Test(tenant_purge, while_it_waits_for_a_job_events_of_other_tenants_are_written)
+{
+    static const char *const tables[] = {
+        "dashboard_tenant_metrics", "dashboard_sync_reference", "dashboard_tenant_metrics_history",
+        "job_run_tenants",          "job_checkpoints",          "orphan_rules"};
+    for (size_t i = 0; i < CM_LENGTH(tables); i++) {
+        purge_world_t world = {0};
+        pthread_t thread;
+        set_up_all(&world);
+        DOES(cm_pg_begin(world.job.pg, &world.job.err));
+        cm_test_sql(world.job.pg, "LOCK TABLE " ADMIN ".%s IN ROW EXCLUSIVE MODE", tables[i]);
+        delete_meanwhile(&world, &thread);
+        cr_expect(can_be_written(&world, "dead_letters"), "waits for %s", tables[i]);
+        cr_expect(can_be_written(&world, "push_brakes"), "waits for %s", tables[i]);
+        DOES(cm_pg_commit(world.job.pg, &world.job.err));
+        pthread_join(thread, NULL);
+        tear_down_all(&world);
+        cm_test_database_drop();
+    }
 }
 
 typedef struct {

@@ -47,7 +47,7 @@ static world_t world;
 
 /* ---- configuration --------------------------------------------------------------------------- */
 
-static inline void set(const char *format, ...)
+__attribute__((format(printf, 1, 2))) static inline void set(const char *format, ...)
 {
     va_list list;
     va_start(list, format);

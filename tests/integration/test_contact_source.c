@@ -191,8 +191,9 @@ Test(contact_postgres, a_lost_connection_is_made_anew_by_the_next_begin, .init =
     must_begin("1001", 0, NULL);
     cr_assert(eq(int, next(100, &count), CM_OK));
     snprintf(checkpoint, sizeof checkpoint, "%s", cm_contact_source_checkpoint(world.source));
-    cm_test_number(world.pg, "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE "
-                             "application_name LIKE '%%contact source'");
+    cm_test_number(world.pg,
+                   "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE "
+                   "datname = current_database() AND application_name LIKE '%%contact source'");
     cr_expect(eq(int, next(100, &count), CM_UNAVAILABLE));
     must_begin("1001", 0, checkpoint);
     read_all(100);
@@ -202,7 +203,8 @@ Test(contact_postgres, a_lost_connection_is_made_anew_by_the_next_begin, .init =
 static bool is_gone(void *arg)
 {
     (void)arg;
-    return cm_test_number(world.pg, "SELECT count(*) FROM pg_stat_activity WHERE application_name "
+    return cm_test_number(world.pg, "SELECT count(*) FROM pg_stat_activity WHERE datname = "
+                                    "current_database() AND application_name "
                                     "LIKE '%%contact source'") == 0;
 }
 

@@ -32,19 +32,6 @@ void cm_text_array_add_i64(cm_text_array_t *self, int64_t value)
     cm_buffer_printf(&self->text, "%" PRId64, value);
 }
 
-void cm_text_array_add_bytes(cm_text_array_t *self, cm_str_t bytes)
-{
-    static const char digits[] = "0123456789abcdef";
-    separate(self);
-    cm_buffer_append(&self->text, "\"\\\\x", 4);
-    for (size_t i = 0; i < bytes.len; i++) {
-        unsigned char byte = (unsigned char)bytes.ptr[i];
-        char pair[] = {digits[byte >> 4], digits[byte & 15]};
-        cm_buffer_append(&self->text, pair, sizeof pair);
-    }
-    cm_buffer_append(&self->text, "\"", 1);
-}
-
 const char *cm_text_array_end(cm_text_array_t *self)
 {
     if (self->count == 0)

@@ -12,7 +12,6 @@ typedef struct {
 
 void cm_text_array_add(cm_text_array_t *self, cm_str_t value); /* absent: NULL; no NUL byte */
 void cm_text_array_add_i64(cm_text_array_t *self, int64_t value);
-void cm_text_array_add_bytes(cm_text_array_t *self, cm_str_t bytes); /* of bytea[] */
 /* The literal; after it nothing is added. Borrowed. */
 const char *cm_text_array_end(cm_text_array_t *self);
 void cm_text_array_destroy(cm_text_array_t *self);

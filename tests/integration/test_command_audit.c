@@ -1,61 +1,15 @@
 /* The audit commands as an operator uses them: the built program, a real server. */
-#include "runtime/cleanup.h"
 #include "schema/audit_log.h"
-#include "schema/migration.h"
-#include "tests/support/program.h"
-#include "tests/support/schema_fixture.h"
+#include "tests/integration/command_case.h"
 
-#include <criterion/criterion.h>
-#include <criterion/new/assert.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 TestSuite(audit_commands, .timeout = 120, .fini = cm_test_database_drop);
 
-#define ARGS(...)                                                                                  \
-    (const char *const[])                                                                          \
-    {                                                                                              \
-        __VA_ARGS__, NULL                                                                          \
-    }
+static cm_audit_head_t appended; /* what the test itself did to the log */
+
 #define KEY "0123456789abcdef0123456789abcdef"
-
-typedef struct {
-    char uri[CM_TEST_URI_MAX], uri_variable[CM_TEST_URI_MAX + 32];
-    const char *env[3];
-    cm_pg_t *pg;
-    cm_audit_head_t head;
-    cm_program_t program;
-} world_t;
-
-/* key: NULL for none. */
-static void world_open(world_t *self, const char *key_variable)
-{
-    cm_error_t err = {0};
-    *self = (world_t){0};
-    cm_test_database(self->uri);
-    snprintf(self->uri_variable, sizeof self->uri_variable, "CM_POSTGRES_URI=%s", self->uri);
-    self->env[0] = self->uri_variable;
-    self->env[1] = key_variable;
-    self->pg = cm_test_connect(self->uri);
-    cr_assert(eq(int, cm_admin_prepare(self->pg, "client_manager", &err), CM_OK));
-}
-
-static void world_close(world_t *self)
-{
-    cm_pg_destroy(&self->pg);
-    if (self->program.out)
-        cm_program_destroy(&self->program);
-}
-
-static const cm_program_t *manager(world_t *self, const char *const *argv)
-{
-    if (self->program.out)
-        cm_program_destroy(&self->program);
-    cm_program_run(&self->program, NULL, self->env, argv);
-    return &self->program;
-}
 
 static void append(world_t *self, const char *key, const char *action, const char *tenant)
 {
@@ -63,7 +17,7 @@ static void append(world_t *self, const char *key, const char *action, const cha
     cm_audit_entry_t entry = {"a \"test\"", action, tenant, 2, "{\"devices\":  12}"};
     cr_assert(eq(int, cm_pg_begin(self->pg, &err), CM_OK));
     cr_assert(
-        eq(int, cm_audit_append(self->pg, "client_manager", key, &entry, &self->head, &err), CM_OK),
+        eq(int, cm_audit_append(self->pg, "client_manager", key, &entry, &appended, &err), CM_OK),
         "%s", err.message);
     cr_assert(eq(int, cm_pg_commit(self->pg, &err), CM_OK));
 }
@@ -86,7 +40,7 @@ static int lines_of(const char *text)
 Test(audit_commands, list_shows_the_newest_first)
 {
     CM_CLEANUP(world_close) world_t world;
-    world_open(&world, "CM_AUDIT_KEY=" KEY);
+    command_set_up(&world, "CM_AUDIT_KEY=" KEY);
     append(&world, KEY, "first", "7");
     append(&world, KEY, "second", "8");
     const cm_program_t *done = manager(&world, ARGS("audit", "list", "-o", "json"));
@@ -103,7 +57,7 @@ Test(audit_commands, list_is_narrowed_by_each_filter)
     static const char *const cases[][2] = {
         {"--tenant", "7"}, {"--action", "first"}, {"--until", "2999-01-01T00:00:00Z"}, {"-n", "1"}};
     CM_CLEANUP(world_close) world_t world;
-    world_open(&world, "CM_AUDIT_KEY=" KEY);
+    command_set_up(&world, "CM_AUDIT_KEY=" KEY);
     append(&world, KEY, "first", "7");
     append(&world, KEY, "second", "8");
     for (size_t i = 0; i < CM_LENGTH(cases); i++) {
@@ -121,11 +75,11 @@ Test(audit_commands, list_is_narrowed_by_each_filter)
 Test(audit_commands, verify_of_a_whole_log_tells_its_head)
 {
     CM_CLEANUP(world_close) world_t world;
-    world_open(&world, "CM_AUDIT_KEY=" KEY);
+    command_set_up(&world, "CM_AUDIT_KEY=" KEY);
     append(&world, KEY, "first", "7");
     append(&world, KEY, "second", "8");
     char head[CM_AUDIT_HEAD_TEXT_MAX], expected[256];
-    cm_audit_head_text(&world.head, head);
+    cm_audit_head_text(&appended, head);
     snprintf(expected, sizeof expected,
              "{\"result\": \"intact\", \"rows\": 2, \"unkeyed\": 0, \"position\": null, \"fault\": "
              "\"\", \"clock_back\": 0, \"head\": \"%s\"}\n",
@@ -140,7 +94,7 @@ Test(audit_commands, verify_of_a_whole_log_tells_its_head)
 Test(audit_commands, verify_of_a_broken_log_fails_and_tells_where)
 {
     CM_CLEANUP(world_close) world_t world;
-    world_open(&world, "CM_AUDIT_KEY=" KEY);
+    command_set_up(&world, "CM_AUDIT_KEY=" KEY);
     append(&world, KEY, "first", "7");
     append(&world, KEY, "second", "8");
     cm_test_sql(world.pg, "ALTER TABLE client_manager.audit_log DISABLE TRIGGER ALL");
@@ -155,11 +109,11 @@ Test(audit_commands, verify_of_a_broken_log_fails_and_tells_where)
 Test(audit_commands, verify_finds_a_cut_off_end_by_the_head_it_is_given)
 {
     CM_CLEANUP(world_close) world_t world;
-    world_open(&world, "CM_AUDIT_KEY=" KEY);
+    command_set_up(&world, "CM_AUDIT_KEY=" KEY);
     char head[CM_AUDIT_HEAD_TEXT_MAX];
     append(&world, KEY, "first", "7");
     append(&world, KEY, "second", "8");
-    cm_audit_head_text(&world.head, head);
+    cm_audit_head_text(&appended, head);
     cm_test_sql(world.pg, "ALTER TABLE client_manager.audit_log DISABLE TRIGGER ALL");
     cm_test_sql(world.pg, "DELETE FROM client_manager.audit_log WHERE position = 2");
     cr_expect(eq(int, manager(&world, ARGS("audit", "verify"))->code, 0));
@@ -172,7 +126,7 @@ Test(audit_commands, verify_finds_a_cut_off_end_by_the_head_it_is_given)
 Test(audit_commands, verify_without_a_key_says_what_it_is_worth)
 {
     CM_CLEANUP(world_close) world_t world;
-    world_open(&world, NULL);
+    command_set_up(&world, NULL);
     append(&world, NULL, "first", "7");
     const cm_program_t *done = manager(&world, ARGS("audit", "verify", "-o", "json"));
     cr_expect(eq(int, done->code, 0));
@@ -183,7 +137,7 @@ Test(audit_commands, verify_without_a_key_says_what_it_is_worth)
 Test(audit_commands, rows_from_before_the_key_are_let_pass_when_it_is_said)
 {
     CM_CLEANUP(world_close) world_t world;
-    world_open(&world, "CM_AUDIT_KEY=" KEY);
+    command_set_up(&world, "CM_AUDIT_KEY=" KEY);
     append(&world, NULL, "first", "7");
     append(&world, KEY, "second", "8");
     const cm_program_t *done = manager(&world, ARGS("audit", "verify"));
@@ -199,7 +153,7 @@ Test(audit_commands, rows_from_before_the_key_are_let_pass_when_it_is_said)
 Test(audit_commands, export_has_what_a_third_party_needs)
 {
     CM_CLEANUP(world_close) world_t world;
-    world_open(&world, "CM_AUDIT_KEY=" KEY);
+    command_set_up(&world, "CM_AUDIT_KEY=" KEY);
     append(&world, KEY, "first", "7");
     append(&world, KEY, "second", "");
     CM_CLEANUP(cm_free)
@@ -225,7 +179,7 @@ Test(audit_commands, export_has_what_a_third_party_needs)
 Test(audit_commands, activating_a_tenant_is_told_once)
 {
     CM_CLEANUP(world_close) world_t world;
-    world_open(&world, "CM_AUDIT_KEY=" KEY);
+    command_set_up(&world, "CM_AUDIT_KEY=" KEY);
     cr_expect(eq(int, manager(&world, ARGS("tenant", "activate", "7"))->code, 0));
     cr_expect(eq(int, manager(&world, ARGS("tenant", "activate", "7"))->code, 0));
     CM_CLEANUP(cm_free)
@@ -250,7 +204,7 @@ static void keep_dead_letters(world_t *self, int count)
 Test(audit_commands, purging_dead_letters_is_told)
 {
     CM_CLEANUP(world_close) world_t world;
-    world_open(&world, "CM_AUDIT_KEY=" KEY);
+    command_set_up(&world, "CM_AUDIT_KEY=" KEY);
     keep_dead_letters(&world, 3);
     manager(&world, ARGS("dead-letters", "purge", "1", "--yes"));
     manager(&world, ARGS("dead-letters", "purge", "--tenant", "7", "--code", "23514", "--yes"));
@@ -267,7 +221,7 @@ Test(audit_commands, purging_dead_letters_is_told)
 Test(audit_commands, a_long_purge_goes_in_chunks_and_each_is_told)
 {
     CM_CLEANUP(world_close) world_t world;
-    world_open(&world, "CM_POSTGRES_STATEMENT_TIMEOUT_MS=1000");
+    command_set_up(&world, "CM_POSTGRES_STATEMENT_TIMEOUT_MS=1000");
     keep_dead_letters(&world, 10001);
     cm_test_sql(world.pg, "CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS"
                           " $$ BEGIN PERFORM pg_sleep(1.5); RETURN NULL; END $$");
@@ -285,7 +239,7 @@ Test(audit_commands, a_long_purge_goes_in_chunks_and_each_is_told)
 Test(audit_commands, what_takes_too_long_is_not_taken_for_a_lock)
 {
     CM_CLEANUP(world_close) world_t world;
-    world_open(&world, "CM_POSTGRES_STATEMENT_TIMEOUT_MS=1000");
+    command_set_up(&world, "CM_POSTGRES_STATEMENT_TIMEOUT_MS=1000");
     keep_dead_letters(&world, 1);
     cm_test_sql(world.pg, "ALTER TABLE client_manager.dead_letters RENAME TO slowly");
     cm_test_sql(world.pg, "CREATE VIEW client_manager.dead_letters AS"
@@ -298,7 +252,7 @@ Test(audit_commands, what_takes_too_long_is_not_taken_for_a_lock)
 Test(audit_commands, a_purge_that_cannot_be_told_removes_nothing)
 {
     CM_CLEANUP(world_close) world_t world;
-    world_open(&world, "CM_AUDIT_KEY=" KEY);
+    command_set_up(&world, "CM_AUDIT_KEY=" KEY);
     keep_dead_letters(&world, 2);
     append(&world, "another key, as long as this", "first", "");
     const cm_program_t *done = manager(&world, ARGS("dead-letters", "purge", "--all", "--yes"));
@@ -313,7 +267,7 @@ Test(audit_commands, a_purge_that_cannot_be_told_removes_nothing)
 Test(audit_commands, a_key_that_is_too_short_is_refused)
 {
     CM_CLEANUP(world_close) world_t world;
-    world_open(&world, "CM_AUDIT_KEY=short");
+    command_set_up(&world, "CM_AUDIT_KEY=short");
     const cm_program_t *done = manager(&world, ARGS("audit", "verify"));
     cr_expect(eq(int, done->code, 78));
     expect_says(done->err, "audit.key (CM_AUDIT_KEY) has 5 bytes; give 16 or more");
@@ -328,7 +282,7 @@ Test(audit_commands, the_key_comes_from_a_file_and_is_never_shown)
     cr_assert(gt(int, dprintf(fd, KEY "\n"), 0));
     close(fd);
     snprintf(variable, sizeof variable, "CM_AUDIT_KEY_FILE=%s", path);
-    world_open(&world, variable);
+    command_set_up(&world, variable);
     append(&world, KEY, "first", "7");
     cr_expect(eq(int, manager(&world, ARGS("audit", "verify"))->code, 0));
     const cm_program_t *done = manager(&world, ARGS("config", "show"));

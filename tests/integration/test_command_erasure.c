@@ -1,68 +1,21 @@
 /* The erasure commands and the erasure key as an operator meets them: the built program, a real
  * server. */
-#include "runtime/cleanup.h"
 #include "schema/erasure.h"
-#include "schema/migration.h"
-#include "schema/tenant_schema.h"
-#include "tests/support/program.h"
-#include "tests/support/schema_fixture.h"
-
-#include <criterion/criterion.h>
-#include <criterion/new/assert.h>
-#include <stdio.h>
-#include <string.h>
+#include "tests/integration/command_case.h"
 
 TestSuite(erasure_commands, .timeout = 120, .fini = cm_test_database_drop);
 
-#define ARGS(...)                                                                                  \
-    (const char *const[])                                                                          \
-    {                                                                                              \
-        __VA_ARGS__, NULL                                                                          \
-    }
 #define SWEEP(...) ARGS("erasure", "sweep", "-o", "json", __VA_ARGS__)
 #define STATUS     ARGS("erasure", "status", "-o", "json")
 #define KEY        "0123456789abcdef0123456789abcdef"
 #define OTHER_KEY  "fedcba9876543210fedcba9876543210"
 
-typedef struct {
-    char uri[CM_TEST_URI_MAX], uri_variable[CM_TEST_URI_MAX + 32];
-    const char *env[3];
-    cm_pg_t *pg;
-    cm_program_t program;
-} world_t;
-
-/* Tenants 7 and 8. key_variable: NULL for none. */
-static void world_open(world_t *self, const char *key_variable)
+/* Tenants 7 and 8. variable: a further one of the program, NULL for none. */
+static void world_open(world_t *self, const char *variable)
 {
-    cm_error_t err = {0};
-    cm_tenant_change_t change;
-    *self = (world_t){0};
-    cm_test_database(self->uri);
-    snprintf(self->uri_variable, sizeof self->uri_variable, "CM_POSTGRES_URI=%s", self->uri);
-    self->env[0] = self->uri_variable;
-    self->env[1] = key_variable;
-    self->pg = cm_test_connect(self->uri);
-    cr_assert(eq(int, cm_admin_prepare(self->pg, "client_manager", &err), CM_OK));
-    for (const char *id = "7"; id; id = *id == '7' ? "8" : NULL)
-        cr_assert(eq(int,
-                     cm_tenant_schema_activate(self->pg, "client_manager", id, "", 1000, NULL,
-                                               &change, &err),
-                     CM_OK));
-}
-
-static void world_close(world_t *self)
-{
-    cm_pg_destroy(&self->pg);
-    if (self->program.out)
-        cm_program_destroy(&self->program);
-}
-
-static const cm_program_t *manager(world_t *self, const char *const *argv)
-{
-    if (self->program.out)
-        cm_program_destroy(&self->program);
-    cm_program_run(&self->program, NULL, self->env, argv);
-    return &self->program;
+    command_set_up(self, variable);
+    command_tenant(self, "7");
+    command_tenant(self, "8");
 }
 
 static void expect_says(const char *where, const char *what)

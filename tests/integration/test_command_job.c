@@ -1,49 +1,25 @@
 /* The job commands as an operator meets them: the program with the jobs of fake_batch_jobs.c, a
  * real server. */
-#include "runtime/cleanup.h"
+#define COMMAND_PROGRAM CM_JOB_PROGRAM
 #include "schema/job_store.h"
-#include "schema/migration.h"
-#include "tests/support/program.h"
-#include "tests/support/schema_fixture.h"
+#include "tests/integration/command_case.h"
 
 #include <arpa/inet.h>
-#include <criterion/criterion.h>
-#include <criterion/new/assert.h>
 #include <netinet/in.h>
 #include <signal.h>
-#include <stdio.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 TestSuite(job_commands, .timeout = 120, .fini = cm_test_database_drop);
 
-#define ARGS(...)                                                                                  \
-    (const char *const[])                                                                          \
-    {                                                                                              \
-        __VA_ARGS__, NULL                                                                          \
-    }
 #define RUN(...) ARGS("job", "run", "orphan-deletion", "-o", "json", __VA_ARGS__)
 #define ADM      "client_manager"
 #define RUNS     "SELECT kind, state, attempts FROM " ADM ".job_runs ORDER BY id"
 enum { WAIT_MS = 30000 };
 
-typedef struct {
-    char uri[CM_TEST_URI_MAX], uri_variable[CM_TEST_URI_MAX + 32];
-    const char *env[4];
-    cm_pg_t *pg;
-    cm_program_t program;
-} world_t;
-
 static void world_open(world_t *self, int tenants, int step_ms, const char *fails)
 {
-    cm_error_t err = {0};
-    *self = (world_t){0};
-    cm_test_database(self->uri);
-    snprintf(self->uri_variable, sizeof self->uri_variable, "CM_POSTGRES_URI=%s", self->uri);
-    self->env[0] = self->uri_variable;
-    self->pg = cm_test_connect(self->uri);
-    cr_assert(eq(int, cm_admin_prepare(self->pg, ADM, &err), CM_OK));
+    command_set_up(self, NULL);
     cm_test_sql(self->pg, "CREATE TABLE public.job_plan (job text PRIMARY KEY, tenants int,"
                           " step_ms int, hold_ms int, fails text)");
     cm_test_sql(self->pg, "CREATE TABLE public.job_steps (job text, run_id bigint, tenant text,"
@@ -52,27 +28,6 @@ static void world_open(world_t *self, int tenants, int step_ms, const char *fail
                           " term bigint)");
     cm_test_sql(self->pg, "INSERT INTO public.job_plan VALUES ('orphan-deletion', %d, %d, 0, '%s')",
                 tenants, step_ms, fails);
-}
-
-static void world_close(world_t *self)
-{
-    cm_pg_destroy(&self->pg);
-    if (self->program.out)
-        cm_program_destroy(&self->program);
-}
-
-static void begin(world_t *self, const char *const *argv)
-{
-    if (self->program.out)
-        cm_program_destroy(&self->program);
-    cm_program_start_at(&self->program, CM_JOB_PROGRAM, NULL, self->env, argv);
-}
-
-static const cm_program_t *manager(world_t *self, const char *const *argv)
-{
-    begin(self, argv);
-    cm_program_finish(&self->program);
-    return &self->program;
 }
 
 static void expect_says(const char *where, const char *what)

@@ -1,60 +1,14 @@
 /* push-token brake, and run -t, as an operator uses them: the built program, a real server. */
-#include "runtime/cleanup.h"
-#include "schema/migration.h"
-#include "schema/tenant_schema.h"
-#include "tests/support/program.h"
-#include "tests/support/schema_fixture.h"
-
-#include <criterion/criterion.h>
-#include <criterion/new/assert.h>
-#include <stdio.h>
-#include <string.h>
+#include "tests/integration/command_case.h"
 
 TestSuite(push_token_commands, .timeout = 120, .fini = cm_test_database_drop);
 
-#define ARGS(...)                                                                                  \
-    (const char *const[])                                                                          \
-    {                                                                                              \
-        __VA_ARGS__, NULL                                                                          \
-    }
 #define BRAKE(...) ARGS("push-token", "brake", __VA_ARGS__)
-
-typedef struct {
-    char uri[CM_TEST_URI_MAX], uri_variable[CM_TEST_URI_MAX + 32];
-    const char *env[2];
-    cm_pg_t *pg;
-    cm_program_t program;
-} world_t;
 
 static void world_open(world_t *self)
 {
-    cm_error_t err = {0};
-    cm_tenant_change_t change;
-    *self = (world_t){0};
-    cm_test_database(self->uri);
-    snprintf(self->uri_variable, sizeof self->uri_variable, "CM_POSTGRES_URI=%s", self->uri);
-    self->env[0] = self->uri_variable;
-    self->pg = cm_test_connect(self->uri);
-    cr_assert(eq(int, cm_admin_prepare(self->pg, "client_manager", &err), CM_OK));
-    cr_assert(eq(
-        int,
-        cm_tenant_schema_activate(self->pg, "client_manager", "42", "", 1000, NULL, &change, &err),
-        CM_OK));
-}
-
-static void world_close(world_t *self)
-{
-    cm_pg_destroy(&self->pg);
-    if (self->program.out)
-        cm_program_destroy(&self->program);
-}
-
-static const cm_program_t *manager(world_t *self, const char *const *argv)
-{
-    if (self->program.out)
-        cm_program_destroy(&self->program);
-    cm_program_run(&self->program, NULL, self->env, argv);
-    return &self->program;
+    command_set_up(self, NULL);
+    command_tenant(self, "42");
 }
 
 /* A brake that is on and holds verdicts about so many devices. */

@@ -93,18 +93,3 @@ Test(text_array, numbers_keep_all_their_digits)
         cm_text_array_add_i64(&array, numbers[i]);
     EXPECT(array, "bigint[]", "[0] [-1] [9223372036854775807] [-9223372036854775808]");
 }
-
-Test(text_array, every_byte_is_read_back)
-{
-    CM_CLEANUP(cm_text_array_destroy) cm_text_array_t array = {0};
-    char bytes[256], expected[3 + 2 * sizeof bytes + 16];
-    for (size_t i = 0; i < sizeof bytes; i++)
-        bytes[i] = (char)i;
-    cm_text_array_add_bytes(&array, (cm_str_t){bytes, sizeof bytes});
-    cm_text_array_add_bytes(&array, CM_STR(""));
-    int used = snprintf(expected, sizeof expected, "[\\x");
-    for (size_t i = 0; i < sizeof bytes; i++)
-        used += snprintf(expected + used, sizeof expected - (size_t)used, "%02zx", i);
-    snprintf(expected + used, sizeof expected - (size_t)used, "] [\\x]");
-    EXPECT(array, "bytea[]", expected);
-}
